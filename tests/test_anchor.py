@@ -1,0 +1,148 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from medvol_r1.anchor import (
+    FAILURE_REASONS,
+    EvidenceAnchor,
+    ParseFailure,
+    boxes_1000_to_px,
+    boxes_px_to_1000,
+    format_completion,
+    parse_completion,
+    split_think,
+)
+
+
+def answer(body: str, think: str = "why") -> str:
+    return f"<think>{think}</think><answer>{body}</answer>"
+
+
+GOOD = '{"key_slice": 3, "bbox_2d_list": [[1, 2, 30, 40]]}'
+ANCHOR = EvidenceAnchor(2, ((1, 2, 30, 40),))
+
+ACCEPTED = [
+    (answer(GOOD), ANCHOR),
+    (f"  <think>\n</think>\n\n<answer> {GOOD} </answer>\n", ANCHOR),
+    (answer('{"bbox_2d_list": [[1,2,30,40]], "key_slice": 3}'), ANCHOR),
+    (answer('[{"slice": 3, "bbox_2d_list": [[1, 2, 30, 40]]}]'), ANCHOR),  # the form of the authors' later release
+    (answer('{"key_slice": 1, "bbox_2d_list": []}'), EvidenceAnchor(0, ())),  # "not present"
+    (answer('{"key_slice": 10, "bbox_2d_list": [[0, 0, 1000, 1000]]}'), EvidenceAnchor(9, ((0, 0, 1000, 1000),))),
+]
+
+REFUSED = [
+    (None, "not_text"),
+    ("", "missing_tag"),
+    (GOOD, "missing_tag"),
+    (f"<answer>{GOOD}</answer>", "missing_tag"),
+    (f"<think>a</think><answer>{GOOD}", "missing_tag"),  # cut at the token limit
+    (answer(GOOD) + answer(GOOD), "repeated_tag"),
+    (f"<think>a</think><think>b</think><answer>{GOOD}</answer>", "repeated_tag"),
+    (f"<answer>{GOOD}</answer><think>a</think>", "wrong_order"),
+    (f"<think>a<answer>{GOOD}</answer></think>", "wrong_order"),
+    ("Sure! " + answer(GOOD), "text_outside_tags"),
+    (answer(GOOD) + "<|im_end|>", "text_outside_tags"),
+    (f"<think>a</think> so <answer>{GOOD}</answer>", "text_outside_tags"),
+    (answer(""), "invalid_json"),
+    (answer("{'key_slice': 3, 'bbox_2d_list': []}"), "invalid_json"),
+    (answer('{"key_slice": NaN, "bbox_2d_list": []}'), "invalid_json"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[1, 2, Infinity, 4]]}'), "invalid_json"),
+    (answer('{"key_slice": 3, "key_slice": 4, "bbox_2d_list": []}'), "invalid_json"),
+    (answer("[" * 100_000), "invalid_json"),
+    (answer('{"key_slice": ' + "9" * 5000 + ', "bbox_2d_list": []}'), "invalid_json"),
+    (answer("```json\n" + GOOD + "\n```"), "invalid_json"),
+    (answer("[]"), "wrong_schema"),
+    (answer('{"key_slice": 3}'), "wrong_schema"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [], "confidence": 1}'), "wrong_schema"),
+    (answer('{"key_slice": 3, "bbox_2d_list": null}'), "wrong_schema"),
+    (answer('[{"slice": 3, "bbox_2d_list": []}, {"slice": 4, "bbox_2d_list": []}]'), "wrong_schema"),
+    (answer('{"key_slice": true, "bbox_2d_list": []}'), "key_slice_not_integer"),
+    (answer('{"key_slice": 3.0, "bbox_2d_list": []}'), "key_slice_not_integer"),
+    (answer('{"key_slice": "3", "bbox_2d_list": []}'), "key_slice_not_integer"),
+    (answer('{"key_slice": 0, "bbox_2d_list": []}'), "key_slice_out_of_range"),
+    (answer('{"key_slice": 11, "bbox_2d_list": []}'), "key_slice_out_of_range"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [1, 2, 3, 4]}'), "box_not_four_integers"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[1, 2, 3]]}'), "box_not_four_integers"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[1, 2, 3, true]]}'), "box_not_four_integers"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[1, 2, 3, 4.5]]}'), "box_not_four_integers"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[-1, 2, 3, 4]]}'), "box_out_of_range"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[1, 2, 3, 1001]]}'), "box_out_of_range"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[30, 2, 1, 40]]}'), "box_without_area"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[5, 5, 5, 5]]}'), "box_without_area"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [' + ", ".join(["[1, 2, 3, 4]"] * 17) + "]}"), "too_many_boxes"),
+]
+
+
+@pytest.mark.parametrize("text, expected", ACCEPTED)
+def test_accepted(text, expected):
+    assert parse_completion(text, num_slices=10) == expected
+
+
+@pytest.mark.parametrize("text, reason", REFUSED)
+def test_refused(text, reason):
+    parsed = parse_completion(text, num_slices=10)
+    assert isinstance(parsed, ParseFailure) and parsed.reason == reason
+
+
+def test_every_reason_is_shown_by_an_example():
+    assert {reason for _, reason in REFUSED} == set(FAILURE_REASONS)
+
+
+@given(st.text(alphabet=st.sampled_from("<>/{}[]\":,0123456789 thinkaswerkey_slicebbox2dNaN"), max_size=200))
+def test_any_text_is_read_without_raising(text):
+    assert isinstance(parse_completion(text, 10), ParseFailure | EvidenceAnchor)
+
+
+boxes = st.tuples(st.integers(0, 999), st.integers(0, 999), st.integers(1, 1000), st.integers(1, 1000)).filter(
+    lambda box: box[0] < box[2] and box[1] < box[3]
+)
+anchors = st.builds(EvidenceAnchor, st.integers(0, 63), st.lists(boxes, max_size=16).map(tuple))
+
+
+@given(anchors, st.sampled_from(["", "The liver, best seen on slice 7."]))
+def test_format_and_parse_are_inverse(anchor, think):
+    text = format_completion(anchor, think)
+    assert parse_completion(text, num_slices=64) == anchor
+    assert split_think(text) == think
+
+
+def test_format_refuses_a_tag_in_the_reasoning():
+    with pytest.raises(ValueError, match="must not hold"):
+        format_completion(ANCHOR, think="so </think><answer>")
+
+
+@pytest.mark.parametrize(
+    "key_index, boxes_1000, message",
+    [
+        (-1, (), "key_index"),
+        (True, (), "key_index"),
+        (0, ((0, 0, 0, 5),), "0, 0, 0, 5"),
+        (0, ((0, 0, 5, 1001),), "1001"),
+        (0, ((0.0, 0, 5, 5),), "0.0"),
+        (0, ((0, 0, 1, 1),) * 17, "at most 16"),
+    ],
+)
+def test_an_anchor_is_valid_by_construction(key_index, boxes_1000, message):
+    with pytest.raises(ValueError, match=message):
+        EvidenceAnchor(key_index, boxes_1000)
+
+
+def test_codec_golden():
+    # 96 columns, 48 rows: x * 1000 / 96, y * 1000 / 48, rounded. 24/96 = .25, 36/48 = .75, 95/96 = .98958
+    assert boxes_px_to_1000([[24, 12, 95, 36]], height=48, width=96) == ((250, 250, 990, 750),)
+    np.testing.assert_allclose(boxes_1000_to_px([(250, 250, 1000, 750)], height=48, width=96), [[24, 12, 96, 36]])
+    assert boxes_px_to_1000([], 48, 96) == ()
+    assert boxes_1000_to_px([], 48, 96).shape == (0, 4)
+    # a box thinner than half a unit keeps one unit, also at the far edge
+    thin = [[10, 10, 10.1, 10.1], [4096, 0, 4096, 4096]]
+    assert boxes_px_to_1000(thin, 4096, 4096) == ((2, 2, 3, 3), (999, 0, 1000, 1000))
+
+
+@given(st.integers(8, 1000), st.integers(8, 1000), st.data())
+def test_codec_round_trip_on_pixel_edges(height, width, data):
+    x1, y1 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    x2, y2 = data.draw(st.integers(x1 + 1, width)), data.draw(st.integers(y1 + 1, height))
+    back = boxes_1000_to_px(boxes_px_to_1000([[x1, y1, x2, y2]], height, width), height, width)
+    # half a unit of rounding, in pixels
+    tolerance = np.array([width, height, width, height]) / 2000 + 1e-9
+    assert np.all(np.abs(back[0] - [x1, y1, x2, y2]) <= tolerance)
