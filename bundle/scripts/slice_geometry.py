@@ -1,0 +1,190 @@
+"""Where the shown slices lie in the source volume, and the way back.
+
+The shown slices are axial, in LPS: columns run from the patient's right to the left, rows from anterior to posterior,
+slices from inferior to superior. How they came from the source volume is data that travels with the image
+(:class:`SliceGeometry`), never a convention that the way back assumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+# Source slices restored at a time: bounds the float32 working memory to about 100 MB at 512 x 512.
+_SLICES_AT_A_TIME = 32
+
+
+def orientation_to_lps(affine: np.ndarray) -> np.ndarray:
+    """The axis permutation and flips that bring a volume nearest to LPS.
+
+    Args:
+        affine: [4,4], voxel index to RAS+ mm, not singular.
+
+    Returns:
+        int64 [3,2], nibabel's orientation array: row i holds the LPS axis that source axis i becomes, and 1, or -1
+        where it is flipped.
+    """
+    source = nib.orientations.io_orientation(affine)
+    target = nib.orientations.axcodes2ornt(("L", "P", "S"))
+    return nib.orientations.ornt_transform(source, target).astype(np.int64)
+
+
+def uniform_slice_index(num_total: int, num_shown: int) -> np.ndarray:
+    """Uniformly spread slice indices, the first and the last slice included (paper, Section 3: uniform axial sampling).
+
+    Args:
+        num_total: slices of the volume, at least 1.
+        num_shown: slices wanted, at least 1. A volume with fewer slices keeps them all; a single wanted slice is the
+            middle one.
+
+    Returns:
+        int64 [S], strictly increasing, S = min(num_shown, num_total).
+
+    Raises:
+        ValueError: when a count is below 1.
+    """
+    if num_total < 1 or num_shown < 1:
+        raise ValueError(f"num_slices: {num_shown} slices of {num_total} were asked for; both must be at least 1")
+    if num_shown == 1:
+        return np.array([num_total // 2], dtype=np.int64)
+    return np.linspace(0, num_total - 1, min(num_shown, num_total)).round().astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class SliceGeometry:
+    """The map between the shown slices and the source volume.
+
+    Attributes:
+        source_shape: voxels of the source volume along its own axes (X, Y, Z).
+        source_affine: float64 [4,4], source voxel index to RAS+ mm.
+        orientation: int64 [3,2], source to LPS, see :func:`orientation_to_lps`.
+        source_index: int64 [S], for each shown slice its index along the superior axis of the LPS volume.
+    """
+
+    source_shape: tuple[int, int, int]
+    source_affine: np.ndarray
+    orientation: np.ndarray
+    source_index: np.ndarray
+
+    @classmethod
+    def from_meta(cls, meta: Mapping[str, Any]) -> SliceGeometry:
+        """Read the geometry from an image's meta data, as the transforms left it or collated to a batch of one.
+
+        Args:
+            meta: holds `source_shape` [3], `source_affine` [4,4], `orientation` [3,2] and `source_index` [S], as arrays
+                or tensors, each with or without a leading batch axis of 1.
+
+        Raises:
+            ValueError: when a key is missing, a shape is wrong, the batch holds several items, or an index is outside.
+        """
+        source_shape = _plain(meta, "source_shape", (3,)).astype(np.int64)
+        orientation = _plain(meta, "orientation", (3, 2)).astype(np.int64)
+        source_index = _plain(meta, "source_index", (None,)).astype(np.int64)
+        num_slices = int(source_shape[_axial_axis(orientation)])
+        if source_index.size == 0 or source_index.min() < 0 or source_index.max() >= num_slices:
+            raise ValueError(f"source_index {source_index.tolist()} must lie in 0..{num_slices - 1}")
+        if np.any(np.diff(source_index) <= 0):
+            raise ValueError(f"source_index {source_index.tolist()} must increase strictly")
+        return cls(
+            source_shape=(int(source_shape[0]), int(source_shape[1]), int(source_shape[2])),
+            source_affine=_plain(meta, "source_affine", (4, 4)).astype(np.float64),
+            orientation=orientation,
+            source_index=source_index,
+        )
+
+    @property
+    def source_axial_axis(self) -> int:
+        """The source axis (0, 1 or 2) along which the slices are stacked."""
+        return _axial_axis(self.orientation)
+
+    @property
+    def lps_shape(self) -> tuple[int, int, int]:
+        """Voxels of the volume oriented to LPS: columns, rows, slices."""
+        columns, rows, slices = (self.source_shape[i] for i in np.argsort(self.orientation[:, 0]))
+        return columns, rows, slices
+
+
+def source_slice(geometry: SliceGeometry, key_index: int) -> int:
+    """The 0-based index along the source's axial axis (`geometry.source_axial_axis`) of a shown slice.
+
+    Args:
+        geometry: of the volume.
+        key_index: 0-based position among the shown slices.
+
+    Raises:
+        ValueError: when `key_index` is outside the shown slices.
+    """
+    num_shown = len(geometry.source_index)
+    if not 0 <= key_index < num_shown:
+        raise ValueError(f"key_index {key_index} must lie in 0..{num_shown - 1}")
+    index = int(geometry.source_index[key_index])
+    axis = geometry.source_axial_axis
+    return index if geometry.orientation[axis, 1] > 0 else geometry.source_shape[axis] - 1 - index
+
+
+def restore_mask(mask: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np.ndarray:
+    """Bring a mask of the shown slices back to the source grid.
+
+    Linear in plane (pixel centres) and between neighbouring shown slices, then the threshold: a voxel is marked where
+    the value is above 0.5. Exact where all slices are shown and a shown slice has at least the source's rows and
+    columns. Outside the first and last shown slice nothing was seen, so nothing is marked.
+
+    Args:
+        mask: [S,H,W], 0/1 or a probability in 0..1, rows to posterior, columns to the patient's left.
+        geometry: of the volume; its S must be the mask's.
+
+    Returns:
+        uint8 [X,Y,Z], 0 or 1, in the source's voxel order.
+
+    Raises:
+        ValueError: when the mask is not [S,H,W] with the geometry's S.
+    """
+    shown = torch.as_tensor(mask).detach().cpu()
+    num_shown = len(geometry.source_index)
+    if shown.ndim != 3 or shown.shape[0] != num_shown:
+        raise ValueError(f"a mask of shape {tuple(shown.shape)} cannot be restored; [S={num_shown}, H, W] is expected")
+
+    columns, rows, slices = geometry.lps_shape
+    lps = np.zeros((slices, rows, columns), dtype=np.uint8)
+    first, last = int(geometry.source_index[0]), int(geometry.source_index[-1])
+    for start in range(first, last + 1, _SLICES_AT_A_TIME):
+        stop = min(start + _SLICES_AT_A_TIME, last + 1)
+        position = np.interp(np.arange(start, stop), geometry.source_index, np.arange(num_shown))
+        lower = np.floor(position).astype(np.int64)
+        upper = np.ceil(position).astype(np.int64)
+        near = shown[lower[0] : upper[-1] + 1].float()
+        near = interpolate(near[None], size=(rows, columns), mode="bilinear", align_corners=False)[0]
+        fraction = torch.from_numpy(position - lower).float()[:, None, None]
+        value = torch.lerp(near[lower - lower[0]], near[upper - lower[0]], fraction)
+        lps[start:stop] = (value > 0.5).numpy()
+
+    volume = lps.transpose(2, 1, 0)
+    flips = [axis for axis in range(3) if geometry.orientation[axis, 1] < 0]
+    return np.ascontiguousarray(np.flip(volume.transpose(geometry.orientation[:, 0]), axis=flips))
+
+
+def _axial_axis(orientation: np.ndarray) -> int:
+    """The source axis that becomes the superior axis of LPS."""
+    return int(np.flatnonzero(orientation[:, 0] == 2)[0])
+
+
+def _plain(meta: Mapping[str, Any], key: str, shape: tuple[int | None, ...]) -> np.ndarray:
+    """The meta entry `key` as an array of `shape` (None: any length), a leading batch axis of 1 removed."""
+    if key not in meta:
+        raise ValueError(f"the image's meta data has no {key!r}; run OrientByAffined and SampleSlicesd before this")
+    value = meta[key]
+    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    if array.ndim == len(shape) + 1 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, array.shape, strict=True)):
+        wanted = ["S" if n is None else n for n in shape]
+        raise ValueError(
+            f"meta[{key!r}] has shape {list(array.shape)}; {wanted} is expected (of one volume, batch size 1)"
+        )
+    return array

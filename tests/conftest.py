@@ -1,0 +1,22 @@
+"""Settings and fixtures of the whole suite."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+def pytest_configure(config):
+    # The tensors of the tests are small: more threads cost more than they give.
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+@pytest.fixture(scope="session")
+def real_ct_path() -> Path:
+    """A real CT; mark the tests that use it `real_ct`. MEDVOL_REAL_CT names its folder."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "real_ct"
+    path = Path(os.environ.get("MEDVOL_REAL_CT", beside)) / "totalsegmentator_example_ct" / "example_ct.nii.gz"
+    if not path.is_file():
+        pytest.skip(f"no real CT at {path}; set MEDVOL_REAL_CT to the folder that holds it")
+    return path
