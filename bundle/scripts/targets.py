@@ -1,0 +1,75 @@
+"""From a label mask to what stage 1 (SFT) teaches: a key slice and its boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from .anchor import EvidenceAnchor, boxes_px_to_1000
+
+_EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
+
+
+def components_to_boxes(
+    mask: np.ndarray, max_boxes: int = 8, min_fraction: float = 0.05
+) -> list[tuple[int, int, int, int]]:
+    """Boxes of the connected components of one slice (paper 2.4).
+
+    Args:
+        mask: `[H, W]`, nonzero is foreground.
+        max_boxes: the largest components kept.
+        min_fraction: a component smaller than this fraction of the largest one is a speck, and dropped.
+
+    Returns:
+        xyxy in pixels, half-open edges, x along the columns; from left to right, then from top to bottom. Components
+        are 8-connected. An empty mask has no boxes.
+
+    Raises:
+        ValueError: mask not of rank 2, max_boxes < 1, or min_fraction outside 0..1.
+    """
+    if mask.ndim != 2:
+        raise ValueError(f"components_to_boxes wants one slice [H, W], got the shape {mask.shape}.")
+    if max_boxes < 1 or not 0.0 <= min_fraction <= 1.0:
+        raise ValueError(f"max_boxes must be >= 1 and min_fraction in 0..1, got {max_boxes} and {min_fraction}.")
+    components, count = ndimage.label(mask, structure=_EIGHT_NEIGHBORS)
+    if count == 0:
+        return []
+    area = np.bincount(components.ravel())[1:]
+    largest_first = np.argsort(-area, kind="stable")[:max_boxes]
+    windows = ndimage.find_objects(components)
+    boxes = [
+        (windows[i][1].start, windows[i][0].start, windows[i][1].stop, windows[i][0].stop)
+        for i in largest_first
+        if area[i] >= min_fraction * area.max()
+    ]
+    return sorted(boxes)
+
+
+def sft_anchor(mask: np.ndarray, rng: np.random.Generator, top_k: int = 4) -> EvidenceAnchor:
+    """Draw a training anchor by Top-K visibility sampling (paper 2.4).
+
+    The slices are ranked by foreground area and the key slice is one of the first `top_k` that show the target, all
+    alike probable: several slices are good evidence, and the model should not learn that only one is.
+
+    Args:
+        mask: target `[S, H, W]`, nonzero is foreground.
+        rng: the only source of chance.
+        top_k: how many of the best slices may be drawn.
+
+    Returns:
+        The anchor, boxes in 0-1000; `EvidenceAnchor(0, ())`, "not present", for an empty mask.
+
+    Raises:
+        ValueError: mask not of rank 3, or top_k < 1.
+    """
+    if mask.ndim != 3:
+        raise ValueError(f"sft_anchor wants a mask [S, H, W], got the shape {mask.shape}.")
+    if top_k < 1:
+        raise ValueError(f"top_k must be at least 1, got {top_k}.")
+    area = np.count_nonzero(mask, axis=(1, 2))
+    candidates = [int(k) for k in np.argsort(-area, kind="stable")[:top_k] if area[k]]
+    if not candidates:
+        return EvidenceAnchor(0, ())
+    key_index = candidates[rng.integers(len(candidates))]
+    boxes_px = np.array(components_to_boxes(mask[key_index]), dtype=float)
+    return EvidenceAnchor(key_index, boxes_px_to_1000(boxes_px, *mask.shape[1:]))
