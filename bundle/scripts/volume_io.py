@@ -156,12 +156,16 @@ def _open(path: str | os.PathLike) -> nib.Nifti1Pair:
         raise VolumeError("missing_file", f"{path} does not exist; correct the path of `image` (or `label`)")
     try:
         image = nib.load(path)
-    except EOFError as error:
-        message = f"{path} ends inside its header ({error}); copy or download it again"
-        raise VolumeError("truncated_file", message) from error
-    except (nib.filebasedimages.ImageFileError, nib.spatialimages.HeaderDataError, OSError, zlib.error) as error:
+    except (
+        nib.filebasedimages.ImageFileError,
+        nib.spatialimages.HeaderDataError,
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
         raise VolumeError(
-            "not_nifti", f"{path} is not a NIfTI volume ({error}); a .nii or .nii.gz file is needed"
+            "not_nifti",
+            f"{path} is not a NIfTI volume, or ends inside its header ({error}); a .nii or .nii.gz file is needed",
         ) from error
     if not isinstance(image, nib.Nifti1Pair):
         raise VolumeError(
@@ -223,8 +227,15 @@ def _checked_affine(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarra
 
 def _voxels(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarray:
     """float32 [X,Y,Z], with the header's slope and intercept applied."""
+    stored = image.dataobj
+    layout = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
     try:
-        voxels = image.get_fdata(dtype=np.float32, caching="unchanged")
+        with nib.openers.ImageOpener(image.file_map["image"].filename) as file:
+            # No memory map: the file may be replaced while the voxels are in use.
+            voxels = np.asarray(nib.arrayproxy.ArrayProxy(file, layout, mmap=False), dtype=np.float32)
+            # nibabel stops at the last voxel; gzip compares its checksum only at the end of the file.
+            while file.read(2**20):
+                pass
     except (EOFError, OSError, ValueError, zlib.error) as error:
         raise VolumeError(
             "truncated_file", f"{path} ends early or is damaged ({error}); copy or download it again"
