@@ -1,0 +1,224 @@
+"""Phantoms: procedural abdominal CT in HU with label maps, deterministic in their arguments.
+
+Three subsets mirror the paper's data: `organs` (abdominal organs), `whole_body` (chest or head to pelvis) and `renal`
+(kidneys with tumors and cysts). The anatomy of a patient depends on (seed, subset) alone; the grid it is scanned on also
+on `shape`, and its axes on `canonical`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from .phantom_anatomy import (
+    LABELS,
+    draw_patient,
+    paint_bladder,
+    paint_bowel,
+    paint_chest,
+    paint_kidney,
+    paint_liver,
+    paint_pancreas,
+    paint_spleen,
+    paint_trunk,
+    paint_vessels,
+)
+from .phantom_canvas import Canvas
+from .phantom_lesions import paint_lesions
+from .phantom_skeleton import paint_head, paint_pelvis, paint_ribs, paint_spine
+
+__all__ = ["LABELS", "SEEDS", "SUBSETS", "Phantom", "make_phantom"]
+
+SEEDS = {
+    "train": range(0, 1_000_000),
+    "validation": range(1_000_000, 1_010_000),
+    "test": range(2_000_000, 2_010_000),
+    "pretrain": range(3_000_000, 4_000_000),
+}
+SUBSETS = ("organs", "whole_body", "renal")
+_SUBSET_LABELS = {
+    "organs": (1, 2, 3, 4, 5),
+    "whole_body": (1, 2, 3, 6, 7, 8, 9, 10),
+    "renal": (2, 3, 11, 12),
+}
+
+
+class Phantom(NamedTuple):
+    """A synthetic CT scan.
+
+    Attributes:
+        image: [X,Y,Z] float32 HU in -1024..1500.
+        label: [X,Y,Z] uint8; 0 is what the subset does not name.
+        affine: [4,4] float64, voxel to RAS+ mm as in NIfTI.
+        label_names: id to name of every label of the subset, also of those absent in this patient.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    affine: np.ndarray
+    label_names: dict[int, str]
+
+
+class _Scan(NamedTuple):
+    """How the patient lies in the scanner; `scale` is true mm per mm of the standard patient."""
+
+    scale: float
+    low_z: float
+    high_z: float
+    field_mm: float
+    shift_mm: tuple[float, float]
+    roll_rad: float
+
+
+def make_phantom(
+    seed: int, subset: str, *, shape: tuple[int, int, int] | None = None, canonical: bool = False
+) -> Phantom:
+    """Make a phantom.
+
+    Args:
+        seed: which patient, >= 0; take it from the ranges of `SEEDS`.
+        subset: one of `SUBSETS`.
+        shape: (columns, rows, slices) before the axes are permuted; spacing is the field of view over it. None draws
+            a clinical grid: 0.6-1.5 mm in plane, 1-5 mm between slices, 20-120 slices.
+        canonical: voxel axes L, P, S (index i grows to the patient's left, j to posterior, k to superior). Otherwise axes
+            are permuted and flipped, and the affine is oblique by up to 5 degrees.
+
+    Raises:
+        ValueError: seed, subset or shape is not legal; the message says what is.
+    """
+    _check(seed, subset, shape)
+    root = np.random.SeedSequence((int(seed), SUBSETS.index(subset)))
+    scan_rng, patient_rng, grid_rng, noise_rng, axes_rng, warp_rng = (np.random.default_rng(s) for s in root.spawn(6))
+    patient = draw_patient(patient_rng)
+    scan = _draw_scan(subset, patient.fat_mm, scan_rng)
+    if shape is None:
+        shape = _draw_shape(scan, grid_rng)
+    columns, rows, slices = (int(n) for n in shape)
+    in_plane = scan.field_mm / min(columns, rows)
+    spacing = np.array((in_plane, in_plane, (scan.high_z - scan.low_z) * scan.scale / slices))
+    x, y = ((np.arange(n) - (n - 1) / 2) * in_plane / scan.scale - shift for n, shift in zip((columns, rows), scan.shift_mm, strict=True))
+    z = scan.low_z + (np.arange(slices) + 0.5) * (scan.high_z - scan.low_z) / slices
+    canvas = Canvas(x, y, z, scan.roll_rad, warp_rng, warp_mm=20.0)
+    _paint(canvas, patient, subset, scan.scale, patient_rng)
+    image = _acquire(canvas.image, in_plane, spacing[2], noise_rng)
+    keep = np.zeros(256, np.uint8)
+    keep[list(_SUBSET_LABELS[subset])] = _SUBSET_LABELS[subset]
+    image, label = image.transpose(2, 1, 0), keep[canvas.label].transpose(2, 1, 0)
+    affine = np.diag((-spacing[0], -spacing[1], spacing[2], 1.0))
+    affine[:3, 3] = -affine[:3, :3] @ ((np.array(image.shape) - 1) / 2) + axes_rng.uniform(-60, 60, 3)
+    if not canonical:
+        image, label, affine = _turn_axes(image, label, affine, axes_rng)
+    names = {value: LABELS[value] for value in _SUBSET_LABELS[subset]}
+    return Phantom(np.ascontiguousarray(image), np.ascontiguousarray(label), affine, names)
+
+
+def _check(seed: int, subset: str, shape: tuple[int, int, int] | None) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"seed must be a whole number >= 0 (see phantom.SEEDS for the ranges), got {seed!r}")
+    if subset not in SUBSETS:
+        raise ValueError(f"subset must be one of {', '.join(SUBSETS)}, got {subset!r}")
+    if shape is None:
+        return
+    legal = len(shape) == 3 and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in shape)
+    if not legal or min(shape[:2]) < 16 or shape[2] < 1:
+        raise ValueError(
+            f"shape must be three whole numbers (columns >= 16, rows >= 16, slices >= 1), got {tuple(shape)!r}; "
+            "or None for a clinical grid"
+        )
+
+
+def _draw_scan(subset: str, fat_mm: float, rng: np.random.Generator) -> _Scan:
+    """Size, pose and range of a scan; the range is in mm of the standard patient."""
+    scale, roll = rng.uniform(0.82, 1.08), np.deg2rad(rng.normal(0, 3.5))
+    shift = tuple(rng.normal(0, 7, 2))
+    low, high, margin, head = rng.random(4)
+    if subset == "organs":
+        low_z, high_z = -60 - 80 * low, 130 + 45 * high
+    elif subset == "renal":
+        low_z, high_z = -75 - 50 * low, 70 + 70 * high
+    elif head < 0.5:
+        # Head to pelvis in at most 120 slices of 5 mm: a small patient.
+        scale *= 0.75
+        low_z, high_z = -285 + 40 * low, 430 + 80 * high
+    else:
+        low_z, high_z = -290 + 45 * low, 200 + 85 * high
+    # Chest and hips are the widest; the body sometimes leaves the field of view a little.
+    widest = 290 if subset == "whole_body" else 278
+    field_mm = (widest + 2 * fat_mm + 40 * margin) * scale
+    return _Scan(scale, low_z, high_z, field_mm, shift, float(roll))
+
+
+def _draw_shape(scan: _Scan, rng: np.random.Generator) -> tuple[int, int, int]:
+    """A clinical grid for the field of view: in plane 0.6-1.5 mm, 1-5 mm between slices, 20-120 slices."""
+    in_plane = rng.uniform(1.1, 1.48)
+    columns = int(np.clip(np.ceil(scan.field_mm / in_plane), np.ceil(scan.field_mm / 1.5), scan.field_mm / 0.6))
+    rows = columns if rng.random() < 0.7 else columns + int(rng.integers(1, 24))
+    length = (scan.high_z - scan.low_z) * scan.scale
+    thickness = np.exp(rng.uniform(np.log(1.5), np.log(5.0)))
+    slices = int(np.clip(round(length / thickness), max(20, np.ceil(length / 5)), 120))
+    return columns, rows, slices
+
+
+def _paint(canvas: Canvas, patient, subset: str, scale: float, rng: np.random.Generator) -> None:
+    """Everything, in painter's order: what comes later covers what came before."""
+    rngs = iter(rng.spawn(16))
+    cavity = paint_trunk(canvas, patient, next(rngs))
+    paint_chest(canvas, patient, cavity, next(rngs))
+    paint_spine(canvas, patient, next(rngs))
+    paint_ribs(canvas, cavity, next(rngs))
+    paint_vessels(canvas, patient, next(rngs))
+    paint_bowel(canvas, patient, cavity, next(rngs))
+    paint_spleen(canvas, patient, cavity, next(rngs))
+    paint_liver(canvas, patient, cavity, next(rngs))
+    paint_pancreas(canvas, patient, next(rngs))
+    paint_kidney(canvas, patient, "right", next(rngs))
+    paint_kidney(canvas, patient, "left", next(rngs))
+    lesion_rng = next(rngs)
+    if subset == "renal":
+        paint_lesions(canvas, patient, cavity, scale, lesion_rng)
+    paint_pelvis(canvas, patient, next(rngs))
+    paint_bladder(canvas, patient, cavity, next(rngs))
+    paint_head(canvas, patient, next(rngs))
+
+
+def _acquire(image: np.ndarray, in_plane_mm: float, thickness_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """Blur and noise of the scanner on [Z,Y,X] HU."""
+    noise = rng.uniform(6, 22) * (1.3 / max(in_plane_mm, 1.3)) ** 0.5
+    if thickness_mm < 8:
+        # Neighbouring slices overlap a little: partial volume along the body.
+        mixed = image * np.float32(0.8)
+        mixed[1:] += np.float32(0.1) * image[:-1]
+        mixed[:-1] += np.float32(0.1) * image[1:]
+        mixed[0] += np.float32(0.1) * image[0]
+        mixed[-1] += np.float32(0.1) * image[-1]
+        image = mixed
+    image = image + np.float32(1.8 * noise) * rng.standard_normal(image.shape, dtype=np.float32)
+    sigma = rng.uniform(0.45, 0.7)
+    image = gaussian_filter(image, (0, sigma, sigma), truncate=2.5, mode="nearest")
+    return np.clip(image, -1024, 1500)
+
+
+def _turn_axes(
+    image: np.ndarray, label: np.ndarray, affine: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Permute and flip the voxel axes, and lay the patient obliquely by at most 5 degrees; the affine follows."""
+    order, flips = rng.permutation(3), rng.random(3) < 0.5
+    index_map = np.zeros((4, 4))  # new voxel index -> old voxel index
+    index_map[3, 3] = 1
+    image, label = image.transpose(order), label.transpose(order)
+    for new, (old, flip) in enumerate(zip(order, flips, strict=True)):
+        index_map[old, new] = -1 if flip else 1
+        index_map[old, 3] = image.shape[new] - 1 if flip else 0
+    where = tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)
+    turn = np.eye(4)
+    turn[:3, :3] = _rotation(rng)
+    return image[where], label[where], turn @ affine @ index_map
+
+
+def _rotation(rng: np.random.Generator) -> np.ndarray:
+    """[3,3] rotation by up to 5 degrees about a random axis (Rodrigues' formula)."""
+    axis = rng.normal(0, 1, 3)
+    x, y, z = axis / np.linalg.norm(axis)
+    angle = np.deg2rad(rng.uniform(0, 5))
+    cross = np.array(((0, -z, y), (z, 0, -x), (-y, x, 0)))
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -1,0 +1,211 @@
+"""A canvas on which a phantom is painted: warped body coordinates, implicit shapes, partial volume.
+
+Shapes are signed distances in millimetres of the standard patient, positive inside. Painting blends a shape's HU by the
+share of the voxel that the shape covers, so that borders show partial volume. Arrays here are [Z,Y,X]: slices first, so
+that a structure's slices are contiguous in memory. All of them are float32.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+# The domain of the warp in the standard patient (mm): x to the left, y to posterior, z to superior, origin at the kidneys.
+_WARP_LOW = np.array([-320.0, -260.0, -360.0])
+_WARP_STEP = 58.0
+_WARP_COUNT = (12, 10, 18)  # control points along x, y, z
+
+
+class Region(NamedTuple):
+    """A box of the canvas: where it lies, and the body coordinates of its voxels.
+
+    Attributes:
+        where: slices into [Z,Y,X].
+        x, y, z: [Z,Y,X] warped coordinates in the standard patient, mm.
+    """
+
+    where: tuple[slice, slice, slice]
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+
+
+class Canvas:
+    """A CT volume and its label map while they are painted.
+
+    Args:
+        x_mm, y_mm, z_mm: the voxel centres along each axis of the grid, in mm of the standard patient.
+        roll_rad: how far the patient is turned about the long axis.
+        warp_rng: the smooth random warp that makes every patient different is drawn from it, independently of the grid.
+        warp_mm: the largest shift of the warp's control points.
+
+    Attributes:
+        image: [Z,Y,X] HU, air at first.
+        label: [Z,Y,X] uint8.
+    """
+
+    def __init__(
+        self,
+        x_mm: np.ndarray,
+        y_mm: np.ndarray,
+        z_mm: np.ndarray,
+        roll_rad: float,
+        warp_rng: np.random.Generator,
+        warp_mm: float,
+    ):
+        self._axes = [np.asarray(axis, np.float32) for axis in (x_mm, y_mm, z_mm)]
+        self._cos, self._sin = np.float32(np.cos(roll_rad)), np.float32(np.sin(roll_rad))
+        x, y, z = self._axes
+        basis = [_spline_basis(axis, low, count) for axis, low, count in zip(self._axes, _WARP_LOW, _WARP_COUNT, strict=True)]
+        controls = warp_rng.uniform(-warp_mm, warp_mm, (3, *_WARP_COUNT[::-1])).astype(np.float32)
+        fields = [_spline_field(control, basis) for control in controls]
+        self._margin = max(float(np.abs(field).max()) for field in fields)
+        fields[0] += self._cos * x[None, None, :] + self._sin * y[None, :, None]
+        fields[1] += self._cos * y[None, :, None] - self._sin * x[None, None, :]
+        fields[2] += z[:, None, None]
+        self._fields = fields
+        # The border of a shape is as wide as a pixel: that is the in-plane partial volume.
+        self._border = np.float32(abs(x[1] - x[0]))
+        self.image = np.full(fields[0].shape, -1000.0, np.float32)
+        self.label = np.zeros(fields[0].shape, np.uint8)
+
+    def region(self, centre: tuple[float, float, float], half: tuple[float, float, float]) -> Region:
+        """The box around `centre` that surely holds centre +- half (mm of the standard patient); it may be empty."""
+        along = (
+            (self._cos * centre[0] - self._sin * centre[1], self._cos * half[0] + abs(self._sin) * half[1]),
+            (self._sin * centre[0] + self._cos * centre[1], abs(self._sin) * half[0] + self._cos * half[1]),
+            (centre[2], half[2]),
+        )
+        where = []
+        for axis, (middle, reach) in zip(self._axes, along, strict=True):
+            reach = reach + self._margin + self._border
+            low, high = np.searchsorted(axis, (middle - reach, middle + reach))
+            where.append(slice(int(low), int(high)))
+        where = (where[2], where[1], where[0])
+        return Region(where, *(field[where] for field in self._fields))
+
+    def slab(self, low_z: float, high_z: float) -> Region:
+        """All voxels between two heights."""
+        return self.region((0.0, 0.0, (low_z + high_z) / 2), (1e4, 1e4, (high_z - low_z) / 2))
+
+    def paint(self, region: Region, distance: np.ndarray, hu: np.ndarray | float, label: int = 0) -> None:
+        """Paint a shape: blend its HU by coverage and set its label (0 takes the labels below it away)."""
+        cover = distance * (1 / self._border)
+        cover += 0.5
+        np.clip(cover, 0, 1, out=cover)
+        image = self.image[region.where]
+        image += cover * (hu - image)
+        np.copyto(self.label[region.where], np.uint8(label), where=distance > 0)
+
+
+def ellipsoid(
+    region: Region,
+    centre: tuple[float, float, float],
+    radii: tuple[float, float, float],
+    turn_rad: float = 0.0,
+    lean: tuple[float, float] = (0.0, 0.0),
+    bumps: np.ndarray | None = None,
+) -> np.ndarray:
+    """Signed distance (first order) of an ellipsoid, positive inside.
+
+    Args:
+        region: where to compute it.
+        centre, radii: mm.
+        turn_rad: turn of its x and y axes in plane.
+        lean: shift of the centre in x and y per mm of height: a leaning long axis.
+        bumps: [N,3] relative amplitude, phase and twist along z of angular harmonics 2, 3, ... N+1 of the radius.
+    """
+    w = (region.z - np.float32(centre[2])) / np.float32(radii[2])
+    dx = region.x - np.float32(centre[0])
+    dy = region.y - np.float32(centre[1])
+    if lean[0] or lean[1]:
+        dx = dx - w * np.float32(lean[0] * radii[2])
+        dy = dy - w * np.float32(lean[1] * radii[2])
+    if turn_rad:
+        cos, sin = np.float32(np.cos(turn_rad)), np.float32(np.sin(turn_rad))
+        dx, dy = cos * dx + sin * dy, cos * dy - sin * dx
+    u, v = dx / np.float32(radii[0]), dy / np.float32(radii[1])
+    plane = u * u + v * v
+    k = np.sqrt(plane + w * w) + np.float32(1e-3)
+    slope = np.sqrt((u / np.float32(radii[0])) ** 2 + (v / np.float32(radii[1])) ** 2 + (w / np.float32(radii[2])) ** 2)
+    surface = np.float32(1.0)
+    if bumps is not None:
+        surface = surface + harmonics(u, v, w, plane, bumps)
+    return (surface - k) * k / (slope + np.float32(1e-4))
+
+
+def harmonics(u: np.ndarray, v: np.ndarray, w: np.ndarray, plane: np.ndarray, bumps: np.ndarray) -> np.ndarray:
+    """Sum of amplitude * cos(n * angle + phase + twist * w), n = 2, 3, ...; fades out towards the poles.
+
+    cos(n * angle) comes from the recurrence of complex powers: no trigonometry per voxel. The twist uses the mean w of a slice.
+    """
+    inverse = 1 / np.sqrt(plane + np.float32(1e-6))
+    cos1, sin1 = u * inverse, v * inverse
+    cos_n, sin_n = cos1, sin1
+    height = w.mean(axis=(1, 2), keepdims=True) if w.size else w
+    total = np.zeros_like(u)
+    for amplitude, phase, twist in bumps.astype(np.float32):
+        cos_n, sin_n = cos_n * cos1 - sin_n * sin1, sin_n * cos1 + cos_n * sin1
+        angle = phase + twist * height
+        total += cos_n * (amplitude * np.cos(angle)) - sin_n * (amplitude * np.sin(angle))
+    return total * np.minimum(plane * 4, 1)
+
+
+def draw_bumps(rng: np.random.Generator, amplitude: float, count: int = 4) -> np.ndarray:
+    """Random angular harmonics [count,3] for `ellipsoid`, weaker for higher orders."""
+    order = np.arange(2, 2 + count)
+    return np.stack(
+        [amplitude * rng.uniform(0.4, 1.0, count) * 2 / order, rng.uniform(0, 2 * np.pi, count), rng.uniform(-2, 2, count)], 1
+    )
+
+
+def tube(region: Region, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
+    """Signed distance of a tube along a polyline.
+
+    Args:
+        region: where to compute it.
+        points: [N,3] mm.
+        radii: [N] mm at the points; linear in between.
+    """
+    best = np.full(region.x.shape, -1e3, np.float32)
+    points, radii = np.asarray(points, np.float32), np.asarray(radii, np.float32)
+    for start, end, radius0, radius1 in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
+        axis = end - start
+        dx, dy, dz = region.x - start[0], region.y - start[1], region.z - start[2]
+        along = (dx * axis[0] + dy * axis[1] + dz * axis[2]) * (1 / np.dot(axis, axis))
+        np.clip(along, 0, 1, out=along)
+        dx -= along * axis[0]
+        dy -= along * axis[1]
+        dz -= along * axis[2]
+        np.maximum(best, radius0 + along * (radius1 - radius0) - np.sqrt(dx * dx + dy * dy + dz * dz), out=best)
+    return best
+
+
+def box_of(points: np.ndarray, reach: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """(centre, half) of the box that holds the points [N,3] with `reach` mm around them."""
+    low, high = np.min(points, axis=0) - reach, np.max(points, axis=0) + reach
+    return tuple((low + high) / 2), tuple((high - low) / 2)
+
+
+def join(a: np.ndarray, b: np.ndarray, blend: float) -> np.ndarray:
+    """Union of two shapes with a rounded seam about `blend` mm wide."""
+    overlap = np.maximum(np.float32(blend) - np.abs(a - b), 0)
+    return np.maximum(a, b) + overlap * overlap * np.float32(0.25 / blend)
+
+
+def carve(a: np.ndarray, b: np.ndarray, blend: float) -> np.ndarray:
+    """Shape a without shape b, the rim rounded over about `blend` mm."""
+    return -join(-a, b, blend)
+
+
+def _spline_basis(axis: np.ndarray, low: float, count: int) -> np.ndarray:
+    """[len(axis),count] values of uniform cubic B-splines, step `_WARP_STEP`, the first centred at `low`."""
+    t = np.abs((axis[:, None] - low) / _WARP_STEP - np.arange(count))
+    inner = 2 / 3 - t**2 + t**3 / 2
+    outer = np.maximum(2 - t, 0) ** 3 / 6
+    return np.where(t < 1, inner, outer).astype(np.float32)
+
+
+def _spline_field(control: np.ndarray, basis: list[np.ndarray]) -> np.ndarray:
+    """[Z,Y,X] field from control values [count_z,count_y,count_x]."""
+    field = np.matmul(basis[1], control @ basis[0].T)  # [count_z,Y,X]
+    return np.tensordot(basis[2], field, axes=1)
