@@ -1,0 +1,285 @@
+"""From boxes on a key slice to masks through the slices: MedSAM2 forward and in reverse, all boxes at once.
+
+Every box is one object. An object walks from the key slice to both ends; the two directions do not know of each other.
+All (box, direction) pairs at the same distance from the key slice are one batch; the key slice is decoded once for
+both, and a slice is encoded once for a volume, however many boxes ask for it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike
+from PIL import Image
+from torch import Tensor
+from transformers import Sam2VideoModel
+from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE
+
+from .medsam2_steps import (
+    ImageFeatures,
+    Memory,
+    Positions,
+    attend,
+    decode,
+    encode,
+    position_encodings,
+    remember,
+    without_memory,
+)
+
+_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
+_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
+_DIRECTIONS = (1, -1)
+
+
+class SliceFeatures:
+    """Image features of a volume's slices, computed at first use and remembered.
+
+    Args:
+        model: MedSAM2.
+        slices: [S,H,W] or [S,3,H,W], float in 0..1.
+        chunk: slices encoded in one call of the model.
+    """
+
+    def __init__(self, model: Sam2VideoModel, slices: ArrayLike, chunk: int = 8) -> None:
+        self._model, self._slices, self._chunk = model, _checked_slices(slices), chunk
+        self._known: dict[int, ImageFeatures] = {}
+        self._positions: Positions | None = None
+
+    @property
+    def num_slices(self) -> int:
+        return len(self._slices)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows H and columns W of a slice."""
+        return self._slices.shape[-2], self._slices.shape[-1]
+
+    @property
+    def positions(self) -> Positions:
+        if self._positions is None:
+            self._positions = position_encodings(self._model)
+        return self._positions
+
+    def of(self, index: Tensor) -> ImageFeatures:
+        """Features of the slices `index` [N] (int64, repeats allowed)."""
+        wanted = index.tolist()
+        unknown = sorted(set(wanted) - self._known.keys())
+        for start in range(0, len(unknown), self._chunk):
+            part = unknown[start : start + self._chunk]
+            pixels = preprocess(self._slices[part], self._model.image_size).to(self._model.device)
+            for i, features in zip(part, zip(*encode(self._model, pixels), strict=True), strict=True):
+                self._known[i] = ImageFeatures(*features)
+        return ImageFeatures(*(torch.stack(part) for part in zip(*(self._known[i] for i in wanted), strict=True)))
+
+
+class SlicePropagator:
+    """Drives a frozen MedSAM2 from boxes on one slice through a volume.
+
+    Args:
+        model: see `medsam2.load_medsam2`; its device and dtype are used.
+        max_batch: most (box, direction) pairs in one call of the model; bounds the memory, not the number of boxes.
+    """
+
+    def __init__(self, model: Sam2VideoModel, max_batch: int = 32) -> None:
+        if max_batch < 2:
+            raise ValueError(f"max_batch is {max_batch}; a box needs both directions, so give 2 or more")
+        self.model, self.max_batch = model, max_batch
+
+    def to(self, device: torch.device | str) -> SlicePropagator:
+        """Move the model; returns self."""
+        self.model.to(device)
+        return self
+
+    def encode(self, slices: ArrayLike) -> SliceFeatures:
+        """Wrap a volume so that several calls share the features of its slices.
+
+        Args:
+            slices: [S,H,W] or [S,3,H,W], float in 0..1. They are rounded to 8 bits and resized by PIL, as in the
+                official code.
+
+        Raises:
+            ValueError: another shape, not finite, or outside 0..1.
+        """
+        return SliceFeatures(self.model, slices)
+
+    @torch.no_grad()
+    def logits(
+        self,
+        slices: ArrayLike | SliceFeatures,
+        key_index: int,
+        boxes_xyxy_px: ArrayLike,
+        window: int | None = None,
+    ) -> Tensor:
+        """Mask logits of every box through the volume.
+
+        Args:
+            slices: [S,H,W] or [S,3,H,W], float in 0..1, or what `encode` returned.
+            key_index: 0-based slice of the boxes.
+            boxes_xyxy_px: [N,4] in pixels of the slices, x along columns; clipped to the slice. N may be 0.
+            window: slices walked to each side; None: to both ends.
+
+        Returns:
+            float32 [N,S,H,W] on the model's device; -1024 where the object is judged absent or outside the window.
+
+        Raises:
+            ValueError: key slice out of range; a box that is not finite, inverted, empty, or wholly outside; negative
+                window; slices as for `encode`.
+        """
+        features = self._features(slices)
+        height, width = features.shape
+        boxes = _checked_boxes(boxes_xyxy_px, height, width)
+        out = torch.full((len(boxes), features.num_slices, height, width), NO_OBJ_SCORE, device=self.model.device)
+        for first, low in self._chunks(features, key_index, boxes, window):
+            for row, logits in enumerate(low):
+                seen = (logits > NO_OBJ_SCORE).flatten(1).any(1)
+                out[first + row, seen] = _resized(logits[seen], height, width)
+        return out
+
+    @torch.no_grad()
+    def mask(
+        self,
+        slices: ArrayLike | SliceFeatures,
+        key_index: int,
+        boxes_xyxy_px: ArrayLike,
+        window: int | None = None,
+    ) -> Tensor:
+        """Union of the boxes' masks, bool [S,H,W]; all False without boxes. Arguments as for `logits`."""
+        features = self._features(slices)
+        height, width = features.shape
+        boxes = _checked_boxes(boxes_xyxy_px, height, width)
+        union = torch.zeros((features.num_slices, height, width), dtype=torch.bool, device=self.model.device)
+        for _, low in self._chunks(features, key_index, boxes, window):
+            for logits in low:
+                seen = (logits > 0).flatten(1).any(1)
+                union[seen] |= _resized(logits[seen], height, width) > 0
+        return union
+
+    def _features(self, slices: ArrayLike | SliceFeatures) -> SliceFeatures:
+        return slices if isinstance(slices, SliceFeatures) else self.encode(slices)
+
+    def _chunks(
+        self, features: SliceFeatures, key_index: int, boxes: Tensor, window: int | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """(index of the first box, logits [n,S,4h,4w]) of `max_batch // 2` boxes at a time."""
+        key_index = _checked_key(key_index, features.num_slices)
+        if window is not None and window < 0:
+            raise ValueError(f"window is {window}; give the slices to walk to each side (0 or more), or None for all")
+        height, width = features.shape
+        scale = boxes.new_tensor([width, height, width, height])
+        boxes = (boxes / scale * self.model.image_size).to(self.model.device, torch.float32)
+        step = self.max_batch // len(_DIRECTIONS)
+        for first in range(0, len(boxes), step):
+            yield first, self._propagate(features, key_index, boxes[first : first + step], window)
+
+    def _propagate(self, features: SliceFeatures, key_index: int, boxes: Tensor, window: int | None) -> Tensor:
+        """Logits [N,S,4h,4w] of boxes [N,4] (in pixels of the model's input)."""
+        model, count, total = self.model, len(boxes), features.num_slices
+        reach = total - 1 if window is None else min(window, total - 1)
+        image = features.of(torch.full((count,), key_index))
+        key_decoded = decode(model, image._replace(tokens=without_memory(model, image.tokens)), boxes)
+        out = key_decoded.logits.new_full((count, total, *key_decoded.logits.shape[1:]), NO_OBJ_SCORE)
+        out[:, key_index] = key_decoded.logits
+        key_memory = Memory(
+            remember(model, image.tokens, key_decoded.logits, key_decoded.presence, binary=not model.training),
+            key_decoded.pointer,
+        )
+        objects = torch.arange(count, device=model.device).repeat(len(_DIRECTIONS))
+        directions = torch.tensor(_DIRECTIONS).repeat_interleave(count)
+        key_memory, tracked = key_memory.take(objects), []
+        for distance in range(1, reach + 1):
+            inside = torch.nonzero(_within(key_index + directions * distance, total))[:, 0]
+            if len(inside) == 0:
+                break
+            if len(inside) < len(objects):  # one direction has reached its end
+                directions, inside = directions[inside], inside.to(model.device)
+                objects, key_memory = objects[inside], key_memory.take(inside)
+                tracked = [memory.take(inside) for memory in tracked]
+            index = key_index + directions * distance
+            image = features.of(index)
+            tokens = attend(model, image.tokens, features.positions, key_memory, tracked, total)
+            decoded = decode(model, image._replace(tokens=tokens))
+            out[objects, index.to(model.device)] = decoded.logits
+            tracked.append(
+                Memory(
+                    remember(model, image.tokens, decoded.logits, decoded.presence, binary=False),
+                    decoded.pointer,
+                )
+            )
+        return out
+
+
+def preprocess(slices: np.ndarray, image_size: int) -> Tensor:
+    """What the official code feeds to the image encoder.
+
+    Rounded to 8 bits, resized by PIL (bicubic, antialiased), normalised with ImageNet's mean and standard deviation.
+
+    Args:
+        slices: [N,H,W] or [N,3,H,W] in 0..1.
+
+    Returns:
+        float32 [N,3,image_size,image_size].
+    """
+    planes = slices[:, None] if slices.ndim == 3 else slices
+    bytes_ = np.rint(planes * 255).astype(np.uint8)
+    # Channel by channel is the same as RGB at once, and a grey slice needs one resize instead of three.
+    side, bicubic = (image_size, image_size), Image.Resampling.BICUBIC
+    resized = np.stack([[Image.fromarray(plane).resize(side, bicubic) for plane in item] for item in bytes_])
+    return torch.from_numpy((resized.astype(np.float32) / 255 - _IMAGENET_MEAN) / _IMAGENET_STD)
+
+
+def _resized(logits: Tensor, height: int, width: int) -> Tensor:
+    """[S,4h,4w] -> [S,H,W]."""
+    if len(logits) == 0:
+        return logits.new_zeros(0, height, width)
+    return F.interpolate(logits[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _within(index: Tensor, total: int) -> Tensor:
+    return (index >= 0) & (index < total)
+
+
+def _checked_slices(slices: ArrayLike) -> np.ndarray:
+    array = np.asarray(slices.detach().cpu() if isinstance(slices, Tensor) else slices)
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[1] != 3) or 0 in array.shape:
+        raise ValueError(f"slices have the shape {array.shape}; give [S,H,W] or [S,3,H,W], none of them 0")
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ValueError(f"slices are {array.dtype}; give floats in 0..1 (`WindowHUd` makes them)")
+    array = array.astype(np.float32, copy=False)
+    low, high = float(array.min()), float(array.max())
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ValueError(f"slices range over {low:g}..{high:g}; give finite values in 0..1 (`WindowHUd` makes them)")
+    return array.clip(0, 1)
+
+
+def _checked_key(key_index: int, total: int) -> int:
+    try:
+        index = operator.index(key_index)
+    except TypeError:
+        raise ValueError(f"key_index is {key_index!r}; give a whole number") from None
+    if not 0 <= index < total:
+        raise ValueError(f"key_index is {index}, outside 0..{total - 1} of the {total} slices")
+    return index
+
+
+def _checked_boxes(boxes_xyxy_px: ArrayLike | Sequence, height: int, width: int) -> Tensor:
+    """float64 [N,4], clipped to the slice."""
+    boxes = torch.as_tensor(boxes_xyxy_px, dtype=torch.float64).cpu()
+    if boxes.numel() == 0:
+        return boxes.new_zeros(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes have the shape {tuple(boxes.shape)}; give [N,4] as x1, y1, x2, y2 in pixels")
+    for number, box in enumerate(boxes.tolist()):
+        x1, y1, x2, y2 = box
+        if not all(np.isfinite(box)):
+            raise ValueError(f"box {number} is {box}; its corners must be finite")
+        if x1 >= x2 or y1 >= y2:
+            raise ValueError(f"box {number} is {box}; it needs x1 < x2 and y1 < y2")
+        if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+            raise ValueError(f"box {number} is {box}, outside the slice of {width} columns and {height} rows")
+    low = boxes.new_zeros(4)
+    return boxes.clamp(low, boxes.new_tensor([width, height, width, height]))

@@ -1,0 +1,218 @@
+"""The driver against the official code's golden logits, against transformers' session, and on bad input."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from golden_medsam2 import GOLDEN, write_official_checkpoint
+from medvol_r1.medsam2 import load_medsam2
+from medvol_r1.propagation import SlicePropagator, preprocess
+from medvol_r1.tiny_medsam2 import build_tiny_medsam2
+from PIL import Image
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+
+SIZE = (40, 56)  # H, W of the small volumes
+BOXES = [[5, 6, 30, 28], [20.5, 10, 50, 39], [0, 0, 56, 40]]
+
+
+@pytest.fixture(scope="module")
+def official_checkpoint(tmp_path_factory):
+    return write_official_checkpoint(tmp_path_factory.mktemp("official"))
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return build_tiny_medsam2(image_size=64, seed=3).eval()
+
+
+@pytest.fixture(scope="module")
+def slices():
+    return np.random.default_rng(0).random((7, *SIZE), dtype=np.float32)
+
+
+def test_golden_logits_of_the_official_code(official_checkpoint):
+    golden = np.load(GOLDEN / "propagation_case_a.npz")
+    propagator = SlicePropagator(load_medsam2(official_checkpoint))
+    logits = propagator.logits(golden["clip"] / np.float32(255), int(golden["key"]), golden["boxes"])
+    expected = torch.from_numpy(golden["logits_every4"])
+    assert logits.shape == (1, 9, 101, 122) and logits.dtype == torch.float32
+    sampled = logits[:, :, ::4, ::4]
+    assert expected.std() > 4  # the logits are far from constant
+    torch.testing.assert_close(sampled, expected, rtol=0, atol=1e-3)
+    assert ((sampled > 0) == (expected > 0)).double().mean() >= 0.9999
+
+
+def session_logits(model, slices, key_index, boxes):
+    """[N,S,H,W] from transformers' own session: one object after another, forward, reset, reverse."""
+    pixels = preprocess(slices, model.image_size)
+    height, width = slices.shape[-2:]
+    out = torch.full((len(boxes), len(slices), height, width), torch.nan)
+    scale = torch.tensor([width, height, width, height]) / model.image_size
+    for number, box in enumerate(torch.tensor(boxes, dtype=torch.float32) / scale):
+        for reverse in (False, True):
+            session = Sam2VideoInferenceSession(
+                video=pixels, video_height=height, video_width=width, dtype=torch.float32
+            )
+            corners = {"point_coords": box.reshape(1, 1, 2, 2), "point_labels": torch.tensor([[[2, 3]]]).int()}
+            session.add_point_inputs(session.obj_id_to_idx(1), key_index, corners)
+            session.obj_with_new_inputs = [1]
+            for step in model.propagate_in_video_iterator(session, start_frame_idx=key_index, reverse=reverse):
+                resized = F.interpolate(step.pred_masks, size=(height, width), mode="bilinear", align_corners=False)
+                out[number, step.frame_idx] = resized[0, 0]
+    return out
+
+
+@pytest.mark.parametrize("key_index", [0, 2, 6])
+def test_equals_transformers_session(tiny, slices, key_index):
+    expected = session_logits(tiny, slices, key_index, BOXES)
+    logits = SlicePropagator(tiny).logits(slices, key_index, BOXES)
+    assert expected.isfinite().all() and expected.std() > 0.1
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_equals_transformers_session_where_objects_vanish(slices):
+    model = build_tiny_medsam2(image_size=64, seed=3).eval()
+    with torch.no_grad():  # about half of the slices are judged empty
+        model.mask_decoder.pred_obj_score_head.proj_out.weight.mul_(20)
+        model.mask_decoder.pred_obj_score_head.proj_out.bias.fill_(0)
+    expected = session_logits(model, slices, 3, BOXES)
+    absent = (expected == -1024).flatten(2).all(2)
+    logits = SlicePropagator(model).logits(slices, 3, BOXES)
+    assert torch.equal((logits == -1024).flatten(2).all(2), absent)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_preprocess_is_the_official_route(slices):
+    pixels = preprocess(slices, 64)
+    byte = np.rint(slices[0] * 255).astype(np.uint8)
+    rgb = np.array(Image.fromarray(byte).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    expected = (rgb / 255 - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(pixels[0], expected, atol=1e-6)
+    three = np.repeat(slices[:, None], 3, 1)
+    torch.testing.assert_close(preprocess(three, 64), pixels, rtol=0, atol=0)
+
+
+def test_batches_do_not_change_the_result(tiny, slices):
+    whole = SlicePropagator(tiny).logits(slices, 2, BOXES)
+    torch.testing.assert_close(SlicePropagator(tiny, max_batch=2).logits(slices, 2, BOXES), whole, rtol=0, atol=1e-4)
+    for number, box in enumerate(BOXES):
+        alone = SlicePropagator(tiny).logits(slices, 2, [box])
+        torch.testing.assert_close(alone[0], whole[number], rtol=0, atol=1e-4)
+
+
+def test_reversed_volume_gives_reversed_masks(tiny, slices):
+    forward = SlicePropagator(tiny).logits(slices, 2, BOXES)
+    backward = SlicePropagator(tiny).logits(slices[::-1], len(slices) - 1 - 2, BOXES)
+    torch.testing.assert_close(backward.flip(1), forward, rtol=0, atol=1e-4)
+
+
+def test_mask_is_the_union_of_the_boxes(tiny, slices):
+    propagator = SlicePropagator(tiny)
+    logits = propagator.logits(slices, 2, BOXES)
+    mask = propagator.mask(slices, 2, BOXES)
+    assert mask.dtype == torch.bool and mask.any() and torch.equal(mask, (logits > 0).any(0))
+
+
+def test_window_keeps_the_time_scale_of_the_whole_volume(tiny, slices):
+    propagator = SlicePropagator(tiny)
+    full, near = propagator.logits(slices, 4, BOXES), propagator.logits(slices, 4, BOXES, window=2)
+    torch.testing.assert_close(near[:, 2:7], full[:, 2:7], rtol=0, atol=1e-4)
+    assert (near[:, :2] == -1024).all()
+    only_key = propagator.logits(slices, 4, BOXES, window=0)
+    assert (only_key[:, [0, 1, 2, 3, 5, 6]] == -1024).all() and (only_key[:, 4] > -1024).any()
+
+
+def test_features_of_a_volume_are_computed_once(tiny, slices, monkeypatch):
+    encoded, original = [], tiny.vision_encoder.forward
+
+    def count(pixels, **kwargs):
+        encoded.append(len(pixels))
+        return original(pixels, **kwargs)
+
+    monkeypatch.setattr(tiny.vision_encoder, "forward", count)
+    propagator = SlicePropagator(tiny)
+    features = propagator.encode(slices)
+    assert sum(encoded) == 0  # nothing before the first use
+    first = propagator.logits(features, 3, BOXES, window=1)
+    assert sum(encoded) == 3
+    propagator.logits(features, 3, BOXES[:1], window=2)
+    assert sum(encoded) == 5
+    again = propagator.logits(features, 3, BOXES, window=1)
+    assert sum(encoded) == 5 and torch.equal(first, again)
+
+
+def test_no_boxes_one_slice_two_hundred_boxes(tiny, slices):
+    propagator = SlicePropagator(tiny)
+    for none in ([], np.zeros((0, 4))):
+        assert propagator.logits(slices, 2, none).shape == (0, 7, *SIZE)
+        assert not propagator.mask(slices, 2, none).any()
+    assert propagator.logits(slices[:1], 0, BOXES).shape == (3, 1, *SIZE)
+    many = np.tile(np.array(BOXES), (67, 1))[:200]
+    mask = propagator.mask(slices[:2], 0, many)
+    assert torch.equal(mask, propagator.mask(slices[:2], 0, BOXES))
+
+
+def test_a_box_reaching_outside_is_clipped(tiny, slices):
+    propagator = SlicePropagator(tiny)
+    outside, clipped = [[-20, 5, 30, 400]], [[0, 5, 30, 40]]
+    assert torch.equal(propagator.logits(slices, 1, outside), propagator.logits(slices, 1, clipped))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[1, 2, 3]], r"shape \(1, 3\); give \[N,4\]"),
+        ([1, 2, 3, 4], r"shape \(4,\); give \[N,4\]"),
+        ([[1, 2, 30, 20], [9, 2, 3, 20]], "box 1 is .* it needs x1 < x2 and y1 < y2"),
+        ([[5, 5, 5, 20]], "it needs x1 < x2"),
+        ([[float("nan"), 2, 3, 4]], "its corners must be finite"),
+        ([[0, 0, float("inf"), 4]], "its corners must be finite"),
+        ([[56, 5, 60, 9]], "outside the slice of 56 columns and 40 rows"),
+        ([[-9, 5, 0, 9]], "outside the slice"),
+    ],
+)
+def test_bad_boxes(tiny, slices, boxes, message):
+    for call in (SlicePropagator(tiny).logits, SlicePropagator(tiny).mask):
+        with pytest.raises(ValueError, match=message):
+            call(slices, 2, boxes)
+
+
+@pytest.mark.parametrize("boxes", [BOXES, []])
+def test_bad_key_slice_and_window(tiny, slices, boxes):
+    propagator = SlicePropagator(tiny)
+    for key_index in (-1, 7):
+        with pytest.raises(ValueError, match=rf"key_index is {key_index}, outside 0..6 of the 7 slices"):
+            propagator.logits(slices, key_index, boxes)
+    with pytest.raises(ValueError, match="key_index is 1.5; give a whole number"):
+        propagator.mask(slices, 1.5, boxes)
+    with pytest.raises(ValueError, match="window is -1"):
+        propagator.mask(slices, 1, boxes, window=-1)
+    with pytest.raises(ValueError, match="max_batch is 1"):
+        SlicePropagator(tiny, max_batch=1)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (np.zeros((4, 5), np.float32), r"shape \(4, 5\)"),
+        (np.zeros((4, 2, 5, 5), np.float32), r"shape \(4, 2, 5, 5\)"),
+        (np.zeros((0, 5, 5), np.float32), r"shape \(0, 5, 5\)"),
+        (np.zeros((4, 5, 5), np.uint8), "slices are uint8"),
+        (np.full((4, 5, 5), 255.0), "range over 255..255"),
+        (np.full((4, 5, 5), np.nan), "range over nan"),
+    ],
+)
+def test_bad_slices(tiny, bad, message):
+    with pytest.raises(ValueError, match=message):
+        SlicePropagator(tiny).encode(bad)
+
+
+def test_copies_and_other_dtypes(tiny, slices):
+    propagator = SlicePropagator(tiny).to("cpu")
+    logits = propagator.logits(torch.from_numpy(slices), 2, BOXES)
+    assert torch.equal(copy.deepcopy(propagator).logits(slices, 2, BOXES), logits)
+    half = SlicePropagator(copy.deepcopy(tiny).to(torch.bfloat16)).logits(slices, 2, BOXES)
+    assert half.dtype == torch.float32 and ((half > 0) == (logits > 0)).float().mean() > 0.9
