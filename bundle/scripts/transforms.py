@@ -222,7 +222,10 @@ class ResizeSlicesd(MapTransform):
         after = (before[0], self.size, self.size)
         pixels = slices.as_tensor().float()
         if mode == "bilinear":
+            low, high = pixels.min(), pixels.max()
             pixels = interpolate(pixels, size=after[1:], mode="bilinear", antialias=True, align_corners=False)
+            # Rounding of the filter's weights can leave the range by one unit in the last place.
+            pixels = pixels.clamp_(low, high)
         else:
             # "nearest-exact" picks by pixel centres; torch's "nearest" is off by up to half a pixel.
             pixels = interpolate(pixels, size=after[1:], mode="nearest-exact").to(slices.dtype)
