@@ -1,0 +1,96 @@
+"""Phantoms made on the fly, with queries and SFT answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..phantom import SEEDS, SUBSETS, make_phantom
+from ..queries import sample_queries
+from ..reasoning import rule_made_think
+from ..anchor import format_completion
+from ..slice_geometry import uniform_slice_index
+from ..targets import sft_anchor
+from .volume_queries import VolumeQueries
+
+# Slices of a training phantom; between these, at random.
+_FEWEST_SLICES, _MOST_SLICES = 24, 48
+
+
+class PhantomVolumes(Dataset):
+    """Phantoms at the model's size; item i is the same volume, queries and answers every time.
+
+    Args:
+        split: of the phantoms' seeds: `train`, `validation`, `test` or `pretrain` (see `phantom.SEEDS`).
+        num_volumes: length.
+        num_slices: S, shown slices.
+        slice_size: H = W in pixels.
+        subsets: taken in turns.
+        queries_per_volume: K at most; a volume without enough targets has fewer.
+        paraphrases: split of the queries' wording; default: that of the seeds.
+        window: lower and upper HU that become 0 and 1.
+        top_k: slices among which the SFT key slice is drawn (paper, Sec. 2.4).
+
+    Raises:
+        ValueError: an unknown split or subset, or more volumes than the split has seeds.
+    """
+
+    def __init__(
+        self,
+        split: str,
+        num_volumes: int,
+        num_slices: int,
+        slice_size: int,
+        subsets: Sequence[str] = SUBSETS,
+        queries_per_volume: int = 8,
+        paraphrases: str | None = None,
+        window: Sequence[float] = (-160.0, 240.0),
+        top_k: int = 4,
+    ) -> None:
+        if split not in SEEDS:
+            raise ValueError(f"Unknown split {split!r}; legal are {', '.join(SEEDS)}.")
+        if not subsets or set(subsets) - set(SUBSETS):
+            raise ValueError(f"Unknown subsets in {list(subsets)}; legal are {', '.join(SUBSETS)}.")
+        if not 0 < num_volumes <= len(SEEDS[split]):
+            raise ValueError(f"Split {split!r} has {len(SEEDS[split])} seeds, {num_volumes} volumes were asked for.")
+        self.seeds = SEEDS[split][:num_volumes]
+        self.num_slices = num_slices
+        self.slice_size = slice_size
+        self.subsets = list(subsets)
+        self.queries_per_volume = queries_per_volume
+        self.paraphrases = paraphrases or ("train" if split == "pretrain" else split)
+        self.window = (float(window[0]), float(window[1]))
+        self.top_k = top_k
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    def __getitem__(self, index: int) -> VolumeQueries:
+        seed = self.seeds[index]
+        subset = self.subsets[index % len(self.subsets)]
+        rng = np.random.default_rng(seed)
+        num_made = int(rng.integers(_FEWEST_SLICES, _MOST_SLICES + 1))
+        shape = (self.slice_size, self.slice_size, num_made)
+        phantom = make_phantom(seed, subset, shape=shape, canonical=True)
+        shown = uniform_slice_index(num_made, self.num_slices)
+        # Voxel axes are (left, posterior, superior); shown slices are [S, rows, columns].
+        image = np.ascontiguousarray(phantom.image[:, :, shown].transpose(2, 1, 0))
+        label = np.ascontiguousarray(phantom.label[:, :, shown].transpose(2, 1, 0))
+        low, high = self.window
+        sampled = sample_queries(label, subset, self.paraphrases, self.queries_per_volume, rng)
+        anchors = [sft_anchor(mask, rng, self.top_k) for _, mask in sampled]
+        names = [target_name(query) for query, _ in sampled]
+        return VolumeQueries(
+            case=f"{subset}_{seed}",
+            slices=torch.from_numpy(((image - low) / (high - low)).clip(0.0, 1.0).astype(np.float32)),
+            texts=tuple(query.text for query, _ in sampled),
+            targets=tuple(names),
+            masks=torch.from_numpy(np.stack([mask for _, mask in sampled])),
+            completions=tuple(
+                format_completion(anchor, rule_made_think(name, anchor))
+                for name, anchor in zip(names, anchors, strict=True)
+            ),
+        )

@@ -1,0 +1,103 @@
+"""Prompts: `<slice i>` tags, images, the query, and the chat template, as token ids.
+
+Everything up to the query is the same for all queries of a volume, so the prompt comes in two parts: a prefix (the
+instruction, then each slice behind its tag) and a tail (the query and the turn of the assistant). The parts are
+tokenised apart, so that a prefix never depends on a query.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IMAGE_PAD = "<|image_pad|>"
+
+INSTRUCTION = (
+    "The images are axial CT slices from inferior to superior, each behind its tag. Find the slice that shows the "
+    "target of the query best and box the target on it. Reply with <think>why</think><answer>"
+    '{"key_slice": number of the slice, "bbox_2d_list": [[x1, y1, x2, y2]]}</answer>, coordinates from 0 to 1000, '
+    "one box for each separate part; an empty list means that the target is not in the images."
+)
+
+# A place holder from Unicode's private use area: no chat template writes it, and queries that hold it lose it.
+_QUERY_MARK = "\ue000"
+_TAG_START = re.compile(r"<(?=[|/!A-Za-z])")
+
+
+def neutralise(text: str, added_tokens: frozenset[str]) -> str:
+    """Makes a user's text unable to form special tokens or tags; the words stay readable.
+
+    A `<` that opens something like a tag (`<|vision_start|>`, `<slice 3>`, `</answer>`) becomes the look-alike `‹`; "< 3 cm"
+    stays as it is. Any other added token of the tokenizer that still occurs is broken by a zero-width space.
+
+    Args:
+        text: the query, any Unicode.
+        added_tokens: the tokenizer's added tokens, as text.
+    """
+    text = _TAG_START.sub("\u2039", text.replace(_QUERY_MARK, " "))
+    for token in sorted(added_tokens, key=len, reverse=True):
+        while len(token) > 1 and token in text:
+            text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
+    return text
+
+
+@dataclass(frozen=True)
+class PromptBuilder:
+    """Builds prompts through a tokenizer's own chat template.
+
+    Args:
+        tokenizer: with a chat template that renders image parts as `<|image_pad|>` between vision marks (Qwen3-VL's).
+        instruction: what stands in front of the slices; see `INSTRUCTION`.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    instruction: str = INSTRUCTION
+
+    def prefix_ids(self, num_slices: int, tokens_per_slice: int) -> list[int]:
+        """Token ids of everything in front of the query.
+
+        Args:
+            num_slices: S; tags are `<slice 1>` ... `<slice S>`.
+            tokens_per_slice: visual tokens of one slice after the vision tower's merging.
+        """
+        prefix, _ = self._rendered(num_slices)
+        expanded = prefix.replace(IMAGE_PAD, IMAGE_PAD * tokens_per_slice)
+        return self.tokenizer(expanded, add_special_tokens=False).input_ids
+
+    def tail_ids(self, query: str) -> list[int]:
+        """Token ids of the query, neutralised, and of what makes it the assistant's turn.
+
+        Raises:
+            ValueError: the query still encodes to a special token (a tokenizer that normalises text into one).
+        """
+        added = frozenset(self.tokenizer.get_added_vocab())
+        ids = self.tokenizer(" " + neutralise(query, added), add_special_tokens=False).input_ids
+        leaked = set(ids) & set(self.tokenizer.added_tokens_decoder)
+        if leaked:
+            raise ValueError(f"The query {query!r} encodes to added tokens {sorted(leaked)}; take them out of the text.")
+        _, tail = self._rendered(num_slices=1)
+        return ids + self.tokenizer(tail, add_special_tokens=False).input_ids
+
+    def completion_ids(self, completion: str) -> list[int]:
+        """Token ids of a completion, with the end-of-turn token behind it."""
+        return self.tokenizer(completion, add_special_tokens=False).input_ids + [self.tokenizer.eos_token_id]
+
+    def _rendered(self, num_slices: int) -> tuple[str, str]:
+        """The chat as text, in front of the query and behind it."""
+        content: list[dict[str, str]] = [{"type": "text", "text": self.instruction + "\n"}]
+        for index in range(num_slices):
+            content += [{"type": "text", "text": f"<slice {index + 1}>"}, {"type": "image"}]
+        content.append({"type": "text", "text": "\nQuery:" + _QUERY_MARK})
+        messages = [{"role": "user", "content": content}]
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        if text.count(_QUERY_MARK) != 1 or text.count(IMAGE_PAD) != num_slices:
+            raise ValueError(
+                f"The chat template of {self.tokenizer.name_or_path!r} rendered {text.count(IMAGE_PAD)} images for "
+                f"{num_slices} slices and {text.count(_QUERY_MARK)} queries; it must render each once, as Qwen3-VL's does."
+            )
+        prefix, tail = text.split(_QUERY_MARK)
+        return prefix, tail
