@@ -55,10 +55,12 @@ class Canvas:
         self._axes = [np.asarray(axis, np.float32) for axis in (x_mm, y_mm, z_mm)]
         self._cos, self._sin = np.float32(np.cos(roll_rad)), np.float32(np.sin(roll_rad))
         x, y, z = self._axes
-        basis = [_spline_basis(axis, low, count) for axis, low, count in zip(self._axes, _WARP_LOW, _WARP_COUNT, strict=True)]
+        basis = [
+            _spline_basis(axis, low, count) for axis, low, count in zip(self._axes, _WARP_LOW, _WARP_COUNT, strict=True)
+        ]
         controls = warp_rng.uniform(-warp_mm, warp_mm, (3, *_WARP_COUNT[::-1])).astype(np.float32)
         fields = [_spline_field(control, basis) for control in controls]
-        self._margin = max(float(np.abs(field).max()) for field in fields)
+        self._margins = [max(float(field.max()), -float(field.min())) for field in fields]
         fields[0] += self._cos * x[None, None, :] + self._sin * y[None, :, None]
         fields[1] += self._cos * y[None, :, None] - self._sin * x[None, None, :]
         fields[2] += z[:, None, None]
@@ -76,8 +78,8 @@ class Canvas:
             (centre[2], half[2]),
         )
         where = []
-        for axis, (middle, reach) in zip(self._axes, along, strict=True):
-            reach = reach + self._margin + self._border
+        for axis, margin, (middle, reach) in zip(self._axes, self._margins, along, strict=True):
+            reach = reach + margin + self._border
             low, high = np.searchsorted(axis, (middle - reach, middle + reach))
             where.append(slice(int(low), int(high)))
         where = (where[2], where[1], where[0])
@@ -89,12 +91,70 @@ class Canvas:
 
     def paint(self, region: Region, distance: np.ndarray, hu: np.ndarray | float, label: int = 0) -> None:
         """Paint a shape: blend its HU by coverage and set its label (0 takes the labels below it away)."""
+        if not distance.size:
+            return
         cover = distance * (1 / self._border)
         cover += 0.5
         np.clip(cover, 0, 1, out=cover)
         image = self.image[region.where]
-        image += cover * (hu - image)
+        cover *= hu - image
+        image += cover
         np.copyto(self.label[region.where], np.uint8(label), where=distance > 0)
+
+    def paint_within(self, region: Region, distance: np.ndarray, hu: float, label: int) -> None:
+        """Paint only where `label` lies already, which stays: the vessels of an organ."""
+        self.paint(region, np.where(self.label[region.where] == label, distance, np.float32(-1e3)), hu, label)
+
+    def tube(self, points: np.ndarray, radii: np.ndarray, halo: float = 2.0) -> tuple[Region, np.ndarray]:
+        """A tube along a polyline, each piece computed in its own box.
+
+        Args:
+            points: [N,3] mm.
+            radii: [N] mm at the points; linear in between.
+            halo: how far outside its surface the distance is needed, mm; farther out it is -1e3.
+
+        Returns:
+            Its box, and its signed distance there.
+        """
+        points, radii = np.asarray(points, np.float32), np.asarray(radii, np.float32)
+        region = self._box(points, radii.max() + halo)
+        best = np.full(region.x.shape, -1e3, np.float32)
+        if not best.size:
+            return region, best
+        for start, end, radius0, radius1 in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
+            piece = self._box(np.stack((start, end)), max(radius0, radius1) + halo)
+            axis = end - start
+            dx, dy, dz = piece.x - start[0], piece.y - start[1], piece.z - start[2]
+            along = dx * axis[0]
+            along += dy * axis[1]
+            along += dz * axis[2]
+            along *= 1 / np.dot(axis, axis)
+            np.clip(along, 0, 1, out=along)
+            dx -= along * axis[0]
+            dy -= along * axis[1]
+            dz -= along * axis[2]
+            along *= radius1 - radius0
+            along += radius0
+            along -= np.sqrt(dx * dx + dy * dy + dz * dz)
+            inside = best[
+                tuple(
+                    slice(s.start - o.start, s.stop - o.start) for s, o in zip(piece.where, region.where, strict=True)
+                )
+            ]
+            np.maximum(inside, along, out=inside)
+        return region, best
+
+    def _box(self, points: np.ndarray, reach: float) -> Region:
+        low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
+        return self.region(tuple((low + high) / 2), tuple((high - low) / 2))
+
+    def add_layer(self, distance: np.ndarray, step_hu: float) -> None:
+        """Add a step of HU inside a shape [Z,Y,X] that spans the canvas: the body's nested layers, cheaper than painting."""
+        cover = distance * (1 / self._border)
+        cover += 0.5
+        np.clip(cover, 0, 1, out=cover)
+        cover *= np.float32(step_hu)
+        self.image += cover
 
 
 def ellipsoid(
@@ -114,76 +174,75 @@ def ellipsoid(
         lean: shift of the centre in x and y per mm of height: a leaning long axis.
         bumps: [N,3] relative amplitude, phase and twist along z of angular harmonics 2, 3, ... N+1 of the radius.
     """
-    w = (region.z - np.float32(centre[2])) / np.float32(radii[2])
-    dx = region.x - np.float32(centre[0])
-    dy = region.y - np.float32(centre[1])
+    cx, cy, cz, rx, ry, rz = (np.float32(value) for value in (*centre, *radii))
+    w = (region.z - cz) * (1 / rz)
+    dx, dy = region.x - cx, region.y - cy
     if lean[0] or lean[1]:
-        dx = dx - w * np.float32(lean[0] * radii[2])
-        dy = dy - w * np.float32(lean[1] * radii[2])
+        dx -= w * (np.float32(lean[0]) * rz)
+        dy -= w * (np.float32(lean[1]) * rz)
     if turn_rad:
         cos, sin = np.float32(np.cos(turn_rad)), np.float32(np.sin(turn_rad))
         dx, dy = cos * dx + sin * dy, cos * dy - sin * dx
-    u, v = dx / np.float32(radii[0]), dy / np.float32(radii[1])
-    plane = u * u + v * v
-    k = np.sqrt(plane + w * w) + np.float32(1e-3)
-    slope = np.sqrt((u / np.float32(radii[0])) ** 2 + (v / np.float32(radii[1])) ** 2 + (w / np.float32(radii[2])) ** 2)
-    surface = np.float32(1.0)
-    if bumps is not None:
-        surface = surface + harmonics(u, v, w, plane, bumps)
-    return (surface - k) * k / (slope + np.float32(1e-4))
+    dx *= 1 / rx
+    dy *= 1 / ry
+    uu, vv, ww = dx * dx, dy * dy, w * w
+    plane = uu + vv
+    k = np.sqrt(plane + ww)
+    # First order: (surface - k) over the length of k's gradient.
+    uu *= 1 / (rx * rx)
+    vv *= 1 / (ry * ry)
+    ww *= 1 / (rz * rz)
+    uu += vv
+    uu += ww
+    uu += np.float32(1e-9)
+    slope = np.sqrt(uu, out=uu)
+    surface = 1.0 if bumps is None else 1 + harmonics(dx, dy, w, plane, bumps)
+    distance = surface - k
+    k += np.float32(1e-3)
+    distance *= k
+    distance /= slope
+    return distance
 
 
 def harmonics(u: np.ndarray, v: np.ndarray, w: np.ndarray, plane: np.ndarray, bumps: np.ndarray) -> np.ndarray:
     """Sum of amplitude * cos(n * angle + phase + twist * w), n = 2, 3, ...; fades out towards the poles.
 
-    cos(n * angle) comes from the recurrence of complex powers: no trigonometry per voxel. The twist uses the mean w of a slice.
+    The real part of a polynomial in exp(i * angle), by Horner's recurrence: no trigonometry per voxel. The twist uses the
+    mean w of a slice.
     """
+    if not w.size:
+        return w
+    unit = np.empty(u.shape, np.complex64)
     inverse = 1 / np.sqrt(plane + np.float32(1e-6))
-    cos1, sin1 = u * inverse, v * inverse
-    cos_n, sin_n = cos1, sin1
-    height = w.mean(axis=(1, 2), keepdims=True) if w.size else w
-    total = np.zeros_like(u)
-    for amplitude, phase, twist in bumps.astype(np.float32):
-        cos_n, sin_n = cos_n * cos1 - sin_n * sin1, sin_n * cos1 + cos_n * sin1
-        angle = phase + twist * height
-        total += cos_n * (amplitude * np.cos(angle)) - sin_n * (amplitude * np.sin(angle))
-    return total * np.minimum(plane * 4, 1)
+    np.multiply(u, inverse, out=unit.real)
+    np.multiply(v, inverse, out=unit.imag)
+    height = w.mean(axis=(1, 2), keepdims=True)
+    factors = [np.complex64(a) * np.exp(1j * (p + t * height)).astype(np.complex64) for a, p, t in bumps.tolist()]
+    power = unit * factors[-1]
+    for factor in factors[-2::-1]:
+        power += factor
+        power *= unit
+    power *= unit
+    return power.real * np.minimum(plane * 4, 1)
 
 
 def draw_bumps(rng: np.random.Generator, amplitude: float, count: int = 4) -> np.ndarray:
     """Random angular harmonics [count,3] for `ellipsoid`, weaker for higher orders."""
     order = np.arange(2, 2 + count)
     return np.stack(
-        [amplitude * rng.uniform(0.4, 1.0, count) * 2 / order, rng.uniform(0, 2 * np.pi, count), rng.uniform(-2, 2, count)], 1
+        [
+            amplitude * rng.uniform(0.4, 1.0, count) * 2 / order,
+            rng.uniform(0, 2 * np.pi, count),
+            rng.uniform(-2, 2, count),
+        ],
+        1,
     )
 
 
-def tube(region: Region, points: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """Signed distance of a tube along a polyline.
-
-    Args:
-        region: where to compute it.
-        points: [N,3] mm.
-        radii: [N] mm at the points; linear in between.
-    """
-    best = np.full(region.x.shape, -1e3, np.float32)
-    points, radii = np.asarray(points, np.float32), np.asarray(radii, np.float32)
-    for start, end, radius0, radius1 in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
-        axis = end - start
-        dx, dy, dz = region.x - start[0], region.y - start[1], region.z - start[2]
-        along = (dx * axis[0] + dy * axis[1] + dz * axis[2]) * (1 / np.dot(axis, axis))
-        np.clip(along, 0, 1, out=along)
-        dx -= along * axis[0]
-        dy -= along * axis[1]
-        dz -= along * axis[2]
-        np.maximum(best, radius0 + along * (radius1 - radius0) - np.sqrt(dx * dx + dy * dy + dz * dz), out=best)
-    return best
-
-
-def box_of(points: np.ndarray, reach: float) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """(centre, half) of the box that holds the points [N,3] with `reach` mm around them."""
-    low, high = np.min(points, axis=0) - reach, np.max(points, axis=0) + reach
-    return tuple((low + high) / 2), tuple((high - low) / 2)
+def ball(region: Region, centre: tuple[float, float, float], radius: float) -> np.ndarray:
+    """Signed distance of a ball (mm)."""
+    dx, dy, dz = (axis - np.float32(middle) for axis, middle in zip(region[1:], centre, strict=True))
+    return radius - np.sqrt(dx * dx + dy * dy + dz * dz)
 
 
 def join(a: np.ndarray, b: np.ndarray, blend: float) -> np.ndarray:

@@ -48,7 +48,9 @@ def _seat(kidney: tuple[float, float, float], sign: int, radius: float, rng: np.
     return seat + direction * radius * rng.uniform(0.0, 0.55)
 
 
-def _paint_tumor(canvas: Canvas, patient: Patient, cavity: np.ndarray, centre: np.ndarray, radius: float, rng: np.random.Generator) -> None:
+def _paint_tumor(
+    canvas: Canvas, patient: Patient, cavity: np.ndarray, centre: np.ndarray, radius: float, rng: np.random.Generator
+) -> None:
     radii = radius * rng.uniform(0.88, 1.08, 3)
     bumps, turn = draw_bumps(rng, 0.10), rng.uniform(0, np.pi)
     waves = rng.normal(0, 1, (4, 4)) * (2.2 / radius, 2.2 / radius, 2.2 / radius, 3.0)
@@ -57,15 +59,18 @@ def _paint_tumor(canvas: Canvas, patient: Patient, cavity: np.ndarray, centre: n
     shape = ellipsoid(region, tuple(centre), tuple(radii), turn, bumps=bumps)
     shape = np.minimum(shape, cavity[region.where] - 3)
     texture = np.full(shape.shape, patient.hu["tumor"], np.float32)
+    x, y, z = (axis - np.float32(middle) for axis, middle in zip(region[1:], centre, strict=True))
     for wave in waves.astype(np.float32):
-        texture += 7 * np.sin(wave[0] * (region.x - centre[0]) + wave[1] * (region.y - centre[1]) + wave[2] * (region.z - centre[2]) + wave[3])
+        texture += 7 * np.sin(wave[0] * x + wave[1] * y + wave[2] * z + wave[3])
     if radius > 15:
         inner = ellipsoid(region, tuple(centre + core), tuple(radii * necrosis), turn, bumps=2 * bumps)
         texture += np.clip(inner * np.float32(0.3) + 0.5, 0, 1) * (np.float32(26) - texture)
     canvas.paint(region, shape, texture.astype(np.float32), IDS["tumor"])
 
 
-def _paint_cyst(canvas: Canvas, patient: Patient, cavity: np.ndarray, centre: np.ndarray, radius: float, rng: np.random.Generator) -> None:
+def _paint_cyst(
+    canvas: Canvas, patient: Patient, cavity: np.ndarray, centre: np.ndarray, radius: float, rng: np.random.Generator
+) -> None:
     region = canvas.region(tuple(centre), (radius * 1.1,) * 3)
     shape = ellipsoid(region, tuple(centre), tuple(radius * rng.uniform(0.94, 1.06, 3)))
     canvas.paint(region, np.minimum(shape, cavity[region.where] - 3), rng.uniform(2, 18), IDS["cyst"])

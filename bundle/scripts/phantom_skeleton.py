@@ -3,7 +3,7 @@
 import numpy as np
 
 from .phantom_anatomy import IDS, Patient
-from .phantom_canvas import Canvas, box_of, draw_bumps, ellipsoid, join, tube
+from .phantom_canvas import Canvas, draw_bumps, ellipsoid, join
 
 _BONE = IDS["bone"]
 
@@ -13,12 +13,19 @@ def paint_spine(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     offset, dense = rng.uniform(0, 32), rng.uniform(140, 230)
     muscle = patient.hu["muscle"]
     for sign in (-1, 1):
-        back = canvas.region((sign * 30, 90, 20), (26, 24, 330))
+        back = canvas.region((sign * 30, 90, -15), (26, 24, 315))
         column = 19 * (1 - np.sqrt(((back.x - sign * 29) / 25) ** 2 + ((back.y - 88) / 19) ** 2))
-        canvas.paint(back, np.minimum(column, 330 - np.abs(back.z - 20)), muscle)
-        points = np.array(((sign * 26, 52, 30), (sign * 36, 48, -40), (sign * 46, 38, -120), (sign * 58, 0, -200), (sign * 70, -20, -260)))
-        psoas = canvas.region(*box_of(points, 24))
-        canvas.paint(psoas, tube(psoas, points, np.array((6, 15, 20, 18, 14))), muscle)
+        canvas.paint(back, np.minimum(column, 300 - back.z), muscle)
+        points = np.array(
+            (
+                (sign * 26, 52, 30),
+                (sign * 36, 48, -40),
+                (sign * 46, 38, -120),
+                (sign * 58, 0, -200),
+                (sign * 70, -20, -260),
+            )
+        )
+        canvas.paint(*canvas.tube(points, (6, 15, 20, 18, 14)), muscle)
     region = canvas.region((0, 78, 110), (46, 52, 235))
     # Height inside one segment of 32 mm: the disc lies at its ends.
     phase = np.abs(np.mod(region.z + np.float32(offset), 32) - 16)
@@ -34,7 +41,9 @@ def paint_spine(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> N
     ring = np.sqrt((region.x / 17) ** 2 + ((region.y - 80) / 14) ** 2)
     arch = np.minimum(4.0 - np.abs(14 * (ring - 1)), 12 - phase)
     spinous = np.minimum(np.minimum(3.5 - np.abs(region.x), 20 - np.abs(region.y - 106 + 4 * size)), 10 - phase)
-    wings = np.minimum(np.minimum(36 - np.abs(region.x), 5 - np.abs(region.y - 79)), np.minimum(5 - phase, np.abs(region.x) - 14))
+    wings = np.minimum(
+        np.minimum(36 - np.abs(region.x), 5 - np.abs(region.y - 79)), np.minimum(5 - phase, np.abs(region.x) - 14)
+    )
     canvas.paint(region, np.minimum(np.maximum(np.maximum(arch, spinous), wings), ends), 380.0, _BONE)
     canvas.paint(region, np.minimum(9 * (1 - np.sqrt((region.x / 10) ** 2 + ((region.y - 79) / 8.5) ** 2)), ends), 28.0)
 
@@ -55,7 +64,9 @@ def paint_ribs(canvas: Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
     canvas.paint(region, rib, 430.0, _BONE)
     canvas.paint(region, rib - 2.6, 220.0, _BONE)
     sternum = canvas.region((0, -98, 200), (26, 30, 75))
-    plate = np.minimum(np.minimum(5.0 - np.abs(cavity[sternum.where] + 5), 17 - np.abs(sternum.x)), 62 - np.abs(sternum.z - 200))
+    plate = np.minimum(
+        np.minimum(5.0 - np.abs(cavity[sternum.where] + 5), 17 - np.abs(sternum.x)), 62 - np.abs(sternum.z - 200)
+    )
     canvas.paint(sternum, np.where(sternum.y < 0, plate, -50), 250.0, _BONE)
 
 
@@ -89,16 +100,15 @@ def paint_pelvis(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> 
         canvas.paint(hip, head + 2.5, 60.0)
         canvas.paint(hip, head, 420.0, _BONE)
         canvas.paint(hip, head - 3, 280.0, _BONE)
-        shaft = np.array(((sign * 98, 8, -228), (sign * 132, 14, -258), (sign * 134, 14, -330)))
-        spot = canvas.region(*box_of(shaft, 18))
-        bone = tube(spot, shaft, np.array((15, 17, 15)))
+        spot, bone = canvas.tube(((sign * 98, 8, -228), (sign * 132, 14, -258), (sign * 134, 14, -330)), (15, 17, 15))
         canvas.paint(spot, bone, 450.0, _BONE)
         canvas.paint(spot, bone - 5, 120.0, _BONE)
-        arcs = (((sign * 80, -4, -238), (sign * 40, -52, -240), (sign * 6, -62, -246)), ((sign * 70, 18, -248), (sign * 58, 34, -285), (sign * 40, -10, -292)))
+        arcs = (
+            ((sign * 80, -4, -238), (sign * 40, -52, -240), (sign * 6, -62, -246)),
+            ((sign * 70, 18, -248), (sign * 58, 34, -285), (sign * 40, -10, -292)),
+        )
         for arc in arcs:
-            points = np.array(arc)
-            spot = canvas.region(*box_of(points, 12))
-            bone = tube(spot, points, np.array((11.0, 8.0, 9.0)))
+            spot, bone = canvas.tube(arc, (11.0, 8.0, 9.0))
             canvas.paint(spot, bone, 380.0, _BONE)
             canvas.paint(spot, bone - 3.5, 180.0, _BONE)
 
