@@ -1,8 +1,8 @@
 """Phantoms: procedural abdominal CT in HU with label maps, deterministic in their arguments.
 
 Three subsets mirror the paper's data: `organs` (abdominal organs), `whole_body` (chest or head to pelvis) and `renal`
-(kidneys with tumors and cysts). The anatomy of a patient depends on (seed, subset) alone; the grid it is scanned on also
-on `shape`, and its axes on `canonical`.
+(kidneys with tumors and cysts). The anatomy of a patient depends on (seed, subset) alone; the grid it is scanned on
+also on `shape`, and its axes on `canonical`.
 """
 
 from typing import NamedTuple
@@ -69,8 +69,8 @@ def make_phantom(
         subset: one of `SUBSETS`.
         shape: (columns, rows, slices) before the axes are permuted; spacing is the field of view over it. None draws
             a clinical grid: 0.6-1.5 mm in plane, 1-5 mm between slices, 20-120 slices.
-        canonical: voxel axes L, P, S (index i grows to the patient's left, j to posterior, k to superior). Otherwise axes
-            are permuted and flipped, and the affine is oblique by up to 5 degrees.
+        canonical: voxel axes L, P, S (index i grows to the patient's left, j to posterior, k to superior). Otherwise
+            axes are permuted and flipped, and the affine is oblique by up to 5 degrees.
 
     Raises:
         ValueError: seed, subset or shape is not legal; the message says what is.
@@ -124,7 +124,7 @@ def _draw_scan(subset: str, fat_mm: float, rng: np.random.Generator) -> _Scan:
     """Size, pose and range of a scan; the range is in mm of the standard patient."""
     scale, roll = rng.uniform(0.82, 1.08), np.deg2rad(rng.normal(0, 3.5))
     shift = tuple(rng.normal(0, 7, 2))
-    low, high, margin, head = rng.random(4)
+    low, high, margin, head, short = rng.random(5)
     if subset == "organs":
         low_z, high_z = -60 - 80 * low, 130 + 45 * high
     elif subset == "renal":
@@ -135,6 +135,8 @@ def _draw_scan(subset: str, fat_mm: float, rng: np.random.Generator) -> _Scan:
         low_z, high_z = -285 + 40 * low, 430 + 80 * high
     else:
         low_z, high_z = -290 + 45 * low, 200 + 85 * high
+    if subset == "whole_body" and short < 0.05:
+        low_z = -150.0  # the scan ends above the bladder
     # Chest and hips are the widest; the body sometimes leaves the field of view a little.
     widest = 290 if subset == "whole_body" else 278
     field_mm = (widest + 2 * fat_mm + 40 * margin) * scale

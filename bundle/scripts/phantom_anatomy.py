@@ -1,7 +1,7 @@
 """The patient of a phantom: what its structures share; trunk, chest, great vessels and bowel painted on a canvas.
 
-Standard patient: mm, x to the patient's left, y to posterior, z to superior, origin between the kidneys. Painter's order:
-what comes later covers what came before.
+Standard patient: mm, x to the patient's left, y to posterior, z to superior, origin between the kidneys. Painter's
+order: what comes later covers what came before.
 """
 
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ _PHASES = {
     "liver": (56, 72, 112, 98),
     "spleen": (48, 125, 122, 104),
     "pancreas": (40, 104, 96, 80),
-    "cortex": (34, 185, 190, 176),
-    "medulla": (32, 88, 158, 174),
+    "cortex": (38, 185, 190, 176),
+    "medulla": (35, 88, 158, 174),
     "aorta": (42, 310, 165, 128),
     "vein": (40, 95, 158, 126),
     "muscle": (52, 56, 62, 60),
@@ -72,7 +72,7 @@ class Patient:
 def draw_patient(rng: np.random.Generator) -> Patient:
     """Draw what the structures of a patient share."""
     phase = int(rng.choice(4, p=(0.2, 0.2, 0.4, 0.2)))
-    hu = {name: values[phase] * rng.normal(1, 0.05) + rng.normal(0, 3) for name, values in _PHASES.items()}
+    hu = {name: values[phase] * rng.normal(1, 0.05) + rng.normal(0, 2) for name, values in _PHASES.items()}
     fat_mm, visceral_mm = rng.uniform(7, 30), rng.uniform(1.0, 7.0)
     fate = rng.random(3)
     absent = {
@@ -94,7 +94,7 @@ def draw_patient(rng: np.random.Generator) -> Patient:
 def paint_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> np.ndarray:
     """Skin, fat, muscle and the cavity; returns the cavity's signed distance [Z,Y,X], mm."""
     whole = canvas.slab(-1e4, 1e4)
-    table_y = rng.uniform(6, 14)
+    table_gap = rng.uniform(2, 8)
     z = whole.z.mean(axis=(1, 2)) if whole.z.size else whole.z
     half_x, half_y, wall = (
         np.interp(z, _BODY_Z, knots).astype(np.float32)[:, None, None] for knots in (_CAVITY_X, _CAVITY_Y, _WALL)
@@ -116,17 +116,18 @@ def paint_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> n
     layer -= fat
     canvas.add_layer(layer, patient.hu["muscle"] + 105.0)
     # Fat fills the cavity; the neck above it is muscle.
-    canvas.add_layer(np.minimum(cavity, 300 - z[:, None, None]), -98.0 - patient.hu["muscle"])
-    _paint_table(canvas, patient, table_y)
+    canvas.add_layer(np.minimum(cavity, 284 - z[:, None, None]), -98.0 - patient.hu["muscle"])
+    _paint_table(canvas, patient, table_gap)
     return cavity
 
 
 def _paint_table(canvas: Canvas, patient: Patient, gap: float) -> None:
     """The scanner's table: a thin curved sheet under the back."""
-    region = canvas.region((0, 175, 0), (230, 45, 1e4))
-    sheet = 2.0 - np.abs(region.y - (132 + patient.fat_mm + gap) + region.x * region.x * np.float32(1 / 1500))
+    back = 108 + 1.45 * patient.fat_mm + gap
+    region = canvas.region((0, back - 20, 0), (230, 24, 1e4))
+    sheet = 2.0 - np.abs(region.y - back + region.x * region.x * np.float32(1 / 1200))
     outside = canvas.image[region.where] < -900
-    canvas.paint(region, np.where(outside, sheet, -100), -350.0)
+    canvas.paint(region, np.where(outside, sheet, np.float32(-100)), -350.0)
 
 
 def paint_chest(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.random.Generator) -> None:
@@ -215,13 +216,13 @@ def paint_bowel(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.ra
     """Stomach, colon and loops of small bowel: neighbours that no label names."""
     wall, stomach_fill = patient.hu["bowel"], float(rng.choice((12.0, 35.0, 160.0), p=(0.5, 0.4, 0.1)))
     gas_y, stomach_bumps = rng.uniform(-55, -25), draw_bumps(rng, 0.10)
-    loops = rng.uniform(-1, 1, (20, 7))
+    loops = rng.uniform(-1, 1, (24, 7))
     wobble = rng.normal(0, 6, (3, 5, 3))
     for loop in loops:
         centre = np.array((74 * loop[0], -24 + 34 * loop[1], -108 + 84 * loop[2]))
-        axis = 30 * loop[3:6] * (1, 1, 0.6)
+        axis = 34 * loop[3:6] * (1, 1, 0.6)
         region, shape = canvas.tube(
-            (centre - axis, centre + 6 * loop[[4, 5, 3]], centre + axis), np.full(3, 11.5 + 2 * loop[6])
+            (centre - axis, centre + 6 * loop[[4, 5, 3]], centre + axis), np.full(3, 13.0 + 2.5 * loop[6])
         )
         shape = np.minimum(shape, cavity[region.where] - 5)
         canvas.paint(region, shape, wall)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# The domain of the warp in the standard patient (mm): x to the left, y to posterior, z to superior, origin at the kidneys.
+# The domain of the warp in the standard patient (mm): x to the left, y to posterior, z to superior from the kidneys.
 _WARP_LOW = np.array([-320.0, -260.0, -360.0])
 _WARP_STEP = 58.0
 _WARP_COUNT = (12, 10, 18)  # control points along x, y, z
@@ -149,7 +149,7 @@ class Canvas:
         return self.region(tuple((low + high) / 2), tuple((high - low) / 2))
 
     def add_layer(self, distance: np.ndarray, step_hu: float) -> None:
-        """Add a step of HU inside a shape [Z,Y,X] that spans the canvas: the body's nested layers, cheaper than painting."""
+        """Add a step of HU inside a shape [Z,Y,X] that spans the canvas: for nested layers, cheaper than painting."""
         cover = distance * (1 / self._border)
         cover += 0.5
         np.clip(cover, 0, 1, out=cover)
@@ -207,8 +207,8 @@ def ellipsoid(
 def harmonics(u: np.ndarray, v: np.ndarray, w: np.ndarray, plane: np.ndarray, bumps: np.ndarray) -> np.ndarray:
     """Sum of amplitude * cos(n * angle + phase + twist * w), n = 2, 3, ...; fades out towards the poles.
 
-    The real part of a polynomial in exp(i * angle), by Horner's recurrence: no trigonometry per voxel. The twist uses the
-    mean w of a slice.
+    The real part of a polynomial in exp(i * angle), by Horner's recurrence: no trigonometry per voxel. The twist uses
+    the mean w of a slice.
     """
     if not w.size:
         return w

@@ -15,7 +15,7 @@ def paint_spleen(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.r
     centre = (94 + shift[0], 30 + shift[1], 68 + shift[2])
     region = canvas.region(centre, (48, 62, 66))
     shape = ellipsoid(region, centre, (30 * grow, 47 * grow, 50 * grow), turn_rad=0.35, lean=(0, 0.25), bumps=bumps)
-    hollow = ellipsoid(region, (centre[0] - 32, centre[1] - 20, centre[2] - 2), (34, 42, 60), turn_rad=0.35)
+    hollow = ellipsoid(region, (centre[0] - 37, centre[1] - 22, centre[2] - 2), (34, 40, 58), turn_rad=0.35)
     shape = np.minimum(carve(shape, hollow, 5), cavity[region.where] - 5)
     shape = np.minimum(shape, 0.7 * (diaphragm(region.x, region.y, patient, 1) - region.z - 4))
     canvas.paint(region, shape + patient.visceral_mm, -95.0)
@@ -56,8 +56,9 @@ def paint_liver(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.ra
 
 def _fissure(region: Region) -> np.ndarray:
     """The cleft between the lobes of the liver, at its lower front edge."""
-    depth = np.minimum(4.0 - np.abs(region.x + 16), -28 - region.y)
-    return np.minimum(depth, 66 - region.z)
+    front = -28 - region.y
+    wedge = 1.5 + front * np.float32(0.06) - np.abs(region.x + 16)
+    return np.minimum(np.minimum(wedge, front), 62 + front * np.float32(0.7) - region.z)
 
 
 def paint_pancreas(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> None:
