@@ -35,7 +35,7 @@ class Lesion(NamedTuple):
     side: str | None
     """"right" or "left" kidney; None where no kidney is in view"""
     voxels: int
-    window: tuple[slice, slice, slice]
+    window: tuple[slice, ...]
     """its bounding box in the label map"""
     mask: np.ndarray
     """bool, within the window"""

@@ -58,9 +58,9 @@ def match_boxes(pred_boxes: ArrayLike, true_boxes: ArrayLike) -> tuple[np.ndarra
     pred, true = _boxes(pred_boxes, "pred_boxes"), _boxes(true_boxes, "true_boxes")
     if not len(pred) or not len(true):
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64), np.empty(0)
-    iou = box_iou(torch.from_numpy(pred), torch.from_numpy(true)).double().numpy()
-    pred_index, true_index = linear_sum_assignment(1.0 - iou)
-    return pred_index, true_index, iou[pred_index, true_index]
+    overlap = np.asarray(box_iou(pred, true), dtype=np.float64)
+    pred_index, true_index = linear_sum_assignment(1.0 - overlap)
+    return pred_index, true_index, overlap[pred_index, true_index]
 
 
 def matched_box_iou(pred_boxes: ArrayLike, true_boxes: ArrayLike) -> float:
@@ -76,8 +76,9 @@ def matched_box_iou(pred_boxes: ArrayLike, true_boxes: ArrayLike) -> float:
     Returns:
         A number in 0..1.
     """
-    _, _, ious = match_boxes(pred_boxes, true_boxes)
-    return float(ious.sum() / max(len(pred_boxes), len(true_boxes))) if len(ious) else 0.0
+    pred, true = _boxes(pred_boxes, "pred_boxes"), _boxes(true_boxes, "true_boxes")
+    _, _, ious = match_boxes(pred, true)
+    return float(ious.sum() / max(len(pred), len(true))) if len(ious) else 0.0
 
 
 def dice(pred_mask: ArrayLike, true_mask: ArrayLike) -> float:

@@ -93,7 +93,8 @@ _KIDNEY = {
              "with bright enhancement in the flank fat"),
     ),
     "F": (
-        Fact("fail{s} when dialysis is needed", "failing when dialysis is needed", "that dialysis stands in for"),
+        Fact("fail{s} when dialysis is needed", "failing when dialysis is needed",
+             "with a failure that needs dialysis"),
         Fact("{be} blocked by a ureter stone", "blocked by a ureter stone", "with a ureter stone"),
         Fact("{be} transplanted after dialysis", "transplanted after dialysis", "for a transplant after dialysis"),
     ),
@@ -166,7 +167,7 @@ _BLADDER = {
     "B": (
         Fact("has a hollow muscular wall", "having a hollow muscular wall", "with a hollow muscular wall"),
         Fact("is the reservoir of the urinary tract", "being the reservoir of the urinary tract",
-             "for the reservoir of the urinary tract"),
+             "as the reservoir of the urinary tract"),
     ),
     "C": (
         Fact("stores urine", "storing urine", "where urine is stored"),
@@ -199,9 +200,9 @@ _LUNG = {
         Fact("{be} built of airways and air sacs", "built of airways and air sacs", "of airways and air sacs"),
     ),
     "C": (
-        Fact("breathe{s} air", "breathing air", "to breathe air"),
-        Fact("bring{s} oxygen into the blood", "bringing oxygen into the blood", "to bring oxygen into the blood"),
-        Fact("release{s} carbon dioxide", "releasing carbon dioxide", "to release carbon dioxide"),
+        Fact("breathe{s} air", "breathing air", "for breathing air"),
+        Fact("bring{s} oxygen into the blood", "bringing oxygen into the blood", "for bringing oxygen into the blood"),
+        Fact("release{s} carbon dioxide", "releasing carbon dioxide", "for the release of carbon dioxide"),
     ),
     "D": (
         Fact("lie{s} beside the heart", "lying beside the heart", "beside the heart"),
@@ -234,7 +235,7 @@ _BONE = {
              "of the spine, the ribs and the hips"),
         Fact("surrounds the spinal cord", "surrounding the spinal cord", "around the spinal cord"),
         Fact("anchors the muscles at the joints", "anchoring the muscles at the joints",
-             "behind the muscles at the joints"),
+             "under the muscles at the joints"),
     ),
     "E": (
         Fact("looks bright white on CT", "looking bright white on CT", "with a bright white look on CT"),
@@ -290,9 +291,9 @@ _TUMOR = {
         Fact("replaces normal tissue", "replacing normal tissue", "in place of normal tissue"),
     ),
     "D": (
-        Fact("bulges from the kidney", "bulging from the kidney", "on a bulge of the kidney"),
+        Fact("bulges from the kidney", "bulging from the kidney", "in a bulge of the kidney"),
         Fact("pushes normal kidney tissue aside", "pushing normal kidney tissue aside",
-             "with normal kidney tissue aside"),
+             "with normal kidney tissue pushed aside"),
     ),
     "E": (
         Fact("enhances unevenly", "enhancing unevenly", "with uneven enhancement"),
@@ -325,7 +326,7 @@ _CYST = {
         Fact("stays dark without enhancement", "staying dark without enhancement", "without any enhancement"),
     ),
     "F": (
-        Fact("is usually harmless", "being usually harmless", "of the harmless kind"),
+        Fact("is usually harmless", "usually harmless", "of the harmless kind"),
         Fact("needs no treatment", "needing no treatment", "in no need of treatment"),
         Fact("is only followed over time", "only followed over time", "to be followed over time"),
     ),
@@ -344,7 +345,7 @@ SUBJECTS: dict[str, Subject] = {
     "bladder": Subject(("bladder", "urinary bladder"), ("bladder", "vesical"), _ORGAN_HEADS, _BLADDER),
     "lung": Subject(("lung", "pulmonary organ"), _LUNG_NAMES, _ORGAN_HEADS, _LUNG),
     "lungs": Subject(("lungs", "pulmonary organs"), _LUNG_NAMES, _ORGANS_HEADS, _LUNG, plural=True),
-    "bone": Subject(("bones", "skeleton"), ("bone", "bones", "skeleton", "skeletal", "osseous"),
+    "bone": Subject(("bone", "skeleton"), ("bone", "bones", "skeleton", "skeletal", "osseous"),
                     ("tissue", "framework", "material"), _BONE),
     "brain": Subject(("brain", "cerebral tissue"), ("brain", "cerebral", "cerebrum"), _ORGAN_HEADS, _BRAIN),
     "tumor": Subject(("tumor", "neoplasm"), ("tumor", "tumors", "neoplasm", "cancer", "carcinoma", "malignancy"),
@@ -354,10 +355,10 @@ SUBJECTS: dict[str, Subject] = {
 }  # fmt: skip
 
 NAME_FRAMES = (
-    "the {x}", "{x}", "the whole {x}", "all of the {x}", "the entire {x}", "only the {x}", "the {x} of this patient",
+    "the {x}", "the whole {x}", "{x}", "all of the {x}", "the entire {x}", "only the {x}", "the {x} of this patient",
     "the patient's {x}",
 )  # fmt: skip
-"""Type A: a name `{x}`."""
+"""Type A: a name `{x}`. The order matters to the split: the bare names stay in train."""
 
 FACT_FRAMES = (
     "{the} {head} that {finite}",
@@ -430,7 +431,7 @@ COUPLED_FRAMES: dict[str, tuple[str, ...]] = {
 """Type G by resolver: `{a}` the target's noun, `{b}` (several: `{bs}`) and `{c}` the nouns it is coupled with."""
 
 BARE_CARRIER = "{x}"
-OPENERS = ("{verb} {x}{tail}", "Please {verb} {x}{tail}.", "Can you {verb} {x}{tail}?")
+OPENERS = ("{verb} {x}{tail}", "{Verb} {x}{tail}.", "Please {verb} {x}{tail}.", "Can you {verb} {x}{tail}?")
 VERBS = ("show", "segment", "outline", "find")
 TAILS = ("", " in this scan")
 QUESTION_CARRIERS = {

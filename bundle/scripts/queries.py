@@ -16,8 +16,9 @@ implicitness 3 ("the bean-shaped organ without a mass").
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -88,7 +89,8 @@ class Concept(NamedTuple):
 class _Group(NamedTuple):
     key: str
     implicitness: int
-    phrases: tuple[str, ...]
+    phrases: Callable[[], list[str]]
+    """composes the descriptions; called for the drawn group only"""
 
 
 def _whole(target: str, labels: str, subject: str, laterality: str = "none") -> Concept:
@@ -161,7 +163,7 @@ def sample_queries(
         rng: the only source of chance.
         absent_fraction: chance of each query to ask for an absent target (type H), where one is absent.
         types: the types to draw, all by default; without "H" no absent target is asked for, and `("H",)` asks for
-            nothing else.
+            nothing else. Absent targets are worded in the other types named, or in any.
 
     Returns:
         `count` queries, each with its bool mask in the shape of `label`: empty for type H, and for it only.
@@ -232,11 +234,15 @@ def _check(subset: str, split: str, types: Collection[str] | None) -> None:
         raise ValueError(f"Unknown query types {sorted(unknown)}; types takes some of {', '.join(TYPES)}, or None.")
 
 
-def _askable(label: np.ndarray, subset: str, wanted: set[str]):
+_Askable = list[tuple[Concept, str, Selection]]
+
+
+def _askable(label: np.ndarray, subset: str, wanted: set[str]) -> tuple[_Askable, _Askable]:
     """All (concept, type, selection) with a target in the label map, and those without."""
     anatomy = describe(label)
     worded = wanted - {"H"} or set(TYPES)
-    present, absent = [], []
+    present: _Askable = []
+    absent: _Askable = []
     for concept in CONCEPTS[subset]:
         try:
             selection = select(concept.resolver, anatomy)
@@ -293,18 +299,22 @@ def _groups(concept: Concept, query_type: str, split: str) -> Iterator[_Group]:
     groups = compose(concept) if compose else _fact_groups(concept, query_type)
     for index, name, implicitness, phrases in groups:
         if _split_of(index) == split:
-            yield _Group(f"{concept.target}/{query_type}/{name}", implicitness, tuple(phrases()))
+            yield _Group(f"{concept.target}/{query_type}/{name}", implicitness, phrases)
 
 
-def _name_groups(concept: Concept):
+_Cell = tuple[int, str, int, Callable[[], list[str]]]
+"""Index in the Latin square, name, implicitness, descriptions."""
+
+
+def _name_groups(concept: Concept) -> Iterator[_Cell]:
     subject = SUBJECTS[concept.subject]
     for n, name in enumerate(subject.names):
         for s, sided in enumerate(_sided(name, concept.laterality)):
             for f, frame in enumerate(NAME_FRAMES):
-                yield 1 + n + s + f, f"n{n}s{s}f{f}", 0, lambda frame=frame, sided=sided: [frame.format(x=sided)]
+                yield 1 + n + s + f, f"n{n}s{s}f{f}", 0, partial(_fill, frame, "x", (sided,), {})
 
 
-def _fact_groups(concept: Concept, query_type: str):
+def _fact_groups(concept: Concept, query_type: str) -> Iterator[_Cell]:
     subject = SUBJECTS[concept.subject]
     facts = subject.facts[query_type]
     grammar = {"s": "", "be": "are"} if subject.plural else {"s": "s", "be": "is"}
@@ -318,16 +328,16 @@ def _fact_groups(concept: Concept, query_type: str):
             "next_finite": following.finite.format(**grammar),
             "next_participle": following.participle,
         }
-        for s in range(len(_sided("", concept.laterality))):
+        heads_by_side = zip(*(_sided(head, concept.laterality) for head in subject.heads), strict=True)
+        for s, heads in enumerate(heads_by_side):
             for f, frame in enumerate(FACT_FRAMES):
-                yield (
-                    i + f + s,
-                    f"p{i}s{s}f{f}",
-                    IMPLICITNESS[query_type],
-                    lambda frame=frame, slots=slots, s=s: [
-                        frame.format(head=_sided(head, concept.laterality)[s], **slots) for head in subject.heads
-                    ],
-                )
+                phrases = partial(_fill, frame, "head", heads, slots)
+                yield i + f + s, f"p{i}s{s}f{f}", IMPLICITNESS[query_type], phrases
+
+
+def _fill(frame: str, slot: str, choices: Sequence[str], slots: dict[str, str]) -> list[str]:
+    """The frame once for each choice of one slot."""
+    return [frame.format(**{slot: choice}, **slots) for choice in choices]
 
 
 def _sided(noun: str, laterality: str) -> list[str]:
@@ -336,17 +346,12 @@ def _sided(noun: str, laterality: str) -> list[str]:
     return [frame.format(side=laterality, head=noun) for frame in SIDE_FRAMES]
 
 
-def _coupled_groups(concept: Concept):
+def _coupled_groups(concept: Concept) -> Iterator[_Cell]:
     form, *arguments = concept.resolver.split(":")
     for h, head in enumerate(COUPLED_HEADS[concept.subject]):
-        named = words(head) & set(COUPLED_NAMES[concept.subject])
+        implicitness = 2 if words(head) & set(COUPLED_NAMES[concept.subject]) else 3
         for f, frame in enumerate(COUPLED_FRAMES[form]):
-            yield (
-                h + f,
-                f"h{h}f{f}",
-                2 if named else 3,
-                lambda frame=frame, head=head: _coupled_phrases(frame, head, form, arguments),
-            )
+            yield h + f, f"h{h}f{f}", implicitness, partial(_coupled_phrases, frame, head, form, arguments)
 
 
 def _coupled_phrases(frame: str, head: str, form: str, arguments: list[str]) -> list[str]:
@@ -366,7 +371,7 @@ def _coupled_phrases(frame: str, head: str, form: str, arguments: list[str]) -> 
 
 def _texts(concept: Concept, group: _Group, split: str) -> Iterator[str]:
     be = "are" if concept.types != "G" and SUBJECTS[concept.subject].plural else "is"
-    for phrase in group.phrases:
+    for phrase in group.phrases():
         if phrase.endswith("?"):
             yield phrase
             yield phrase[0].upper() + phrase[1:]
@@ -382,4 +387,4 @@ def _carriers(split: str) -> Iterator[str]:
         for v, verb in enumerate(VERBS):
             for t, tail in enumerate(TAILS):
                 if _split_of(1 + o + v + 3 * t) == split:
-                    yield opener.format(verb=verb, x="{x}", tail=tail)
+                    yield opener.format(verb=verb, Verb=verb.capitalize(), x="{x}", tail=tail)
