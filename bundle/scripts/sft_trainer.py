@@ -7,10 +7,11 @@ K completions of a volume are packed behind one shared prefix (see `shared_prefi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from ignite.metrics import Average
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.engines.utils import IterationEvents
@@ -21,6 +22,7 @@ from torch.utils.data import Sampler
 
 from .anchor import EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion
 from .datasets.volume_queries import VolumeQueries
+from .lvlm import VolumeLVLM
 from .metrics import axial_visibility, matched_box_iou
 from .targets import components_to_boxes
 
@@ -38,7 +40,7 @@ class SFTTrainer(SupervisedTrainer):
         network: a `VolumeLVLM` with trainable weights.
         optimizer: over its trainable weights.
         epoch_length: iterations between validations.
-        bf16: forward and loss under bfloat16 autocast (no gradient scaling, which bfloat16 does not need).
+        bf16: the language model and the loss under bfloat16 autocast (which needs no gradient scaling).
         max_grad_norm: gradients are clipped to this norm.
         accumulation_steps: batches of one optimizer step.
         train_handlers: as in MONAI.
@@ -83,8 +85,10 @@ class SFTTrainer(SupervisedTrainer):
         num_tokens = sum(len(ids) for item in targets for ids in item)
         loss = torch.zeros(())
         for item, ids in zip(batchdata, targets, strict=True):
+            # The vision tower computes in the weights' own type: on a CPU, bfloat16 attention over the few patches of a
+            # slice takes several times as long as float32.
+            volume = self.network.encode(item.slices.to(self.state.device))
             with torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-                volume = self.network.encode(item.slices.to(self.state.device))
                 by_query = self.network.log_probs(volume, item.texts, [[one] for one in ids])
             volume_loss = -sum(log_probs[0].sum() for log_probs in by_query) / num_tokens
             (volume_loss / self.accumulation_steps).backward()
@@ -110,7 +114,6 @@ class AnchorEvaluator(SupervisedEvaluator):
         device: of the network.
         val_data_loader: yields lists of `VolumeQueries`.
         network: a `VolumeLVLM`.
-        bf16: generate under bfloat16 autocast.
         val_handlers: as in MONAI.
     """
 
@@ -119,7 +122,6 @@ class AnchorEvaluator(SupervisedEvaluator):
         device: torch.device,
         val_data_loader: Any,
         network: nn.Module,
-        bf16: bool = True,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(
@@ -131,15 +133,13 @@ class AnchorEvaluator(SupervisedEvaluator):
             val_handlers=val_handlers,
             decollate=False,
         )
-        self.bf16 = bf16
 
     def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> dict[str, Any]:
         """Completions and scores of one batch."""
         self.network.eval()
         scores: dict[str, list[float]] = {"format_rate": [], "R_a": [], "box_iou": [], "absent_accuracy": []}
         for item in batchdata:
-            with torch.no_grad(), torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-                completions = self.network.generate(item.slices.to(self.state.device), item.texts)
+            completions = self.network.generate(item.slices.to(self.state.device), item.texts)
             for (completion,), mask in zip(completions, item.masks, strict=True):
                 for name, value in score_anchor(completion.text, mask.numpy()).items():
                     scores[name].append(value)
@@ -170,6 +170,20 @@ def score_anchor(text: str, mask: Any) -> dict[str, float]:
         "R_a": axial_visibility(mask, anchor.key_index),
         "box_iou": matched_box_iou(predicted, true),
     }
+
+
+def make_trainable(network: VolumeLVLM, lora_rank: int, gradient_checkpointing: bool) -> VolumeLVLM:
+    """The network with a LoRA adapter on frozen weights, or all of it trainable.
+
+    Args:
+        network: loads its weights now.
+        lora_rank: of the adapter, with alpha twice the rank; 0 trains every weight.
+        gradient_checkpointing: recompute activations in the backward pass, for less memory.
+    """
+    network = network.add_lora(rank=lora_rank, alpha=2 * lora_rank) if lora_rank else network.unfreeze()
+    if gradient_checkpointing:
+        network.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return network
 
 
 class TrainableWeights:
@@ -226,9 +240,19 @@ class ResumableSampler(Sampler[int]):
     def __len__(self) -> int:
         return self.num_items - self.first % self.num_items
 
-    def resume(self, engine: Engine, batch_size: int) -> None:
-        """Starts behind the batches that the engine has already seen; to be called when it starts."""
-        self.first = engine.state.iteration * batch_size
+    def attach(self, engine: Engine, batch_size: int) -> None:
+        """Lets a resumed engine start behind the batches that it has already seen."""
+
+        def skip_seen() -> None:
+            self.first = engine.state.iteration * batch_size
+
+        engine.add_event_handler(Events.STARTED, skip_seen)
+
+
+def latest_checkpoint(folder: str | Path) -> str | None:
+    """The newest `*.pt` of a folder, to resume from; None when there is none."""
+    found = sorted(Path(folder).glob("*.pt"), key=lambda file: file.stat().st_mtime)
+    return str(found[-1]) if found else None
 
 
 def _average_of(name: str) -> Average:

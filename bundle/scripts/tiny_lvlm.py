@@ -193,6 +193,13 @@ def build_tiny_lvlm(output_dir: str | Path, *, image_size: int = 96, patch_size:
     return Path(output_dir)
 
 
+def ensure_tiny_lvlm(folder: str | Path, *, image_size: int, patch_size: int, seed: int = 0) -> str:
+    """The folder, with an untrained small model written into it unless one is there already."""
+    if not (Path(folder) / "config.json").is_file():
+        build_tiny_lvlm(folder, image_size=image_size, patch_size=patch_size, seed=seed)
+    return str(folder)
+
+
 def main() -> None:
     """The command of the module's head."""
     parser = argparse.ArgumentParser(description="Write an untrained small Qwen3-VL in the ordinary on-disk format.")

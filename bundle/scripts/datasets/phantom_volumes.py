@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..anchor import format_completion
 from ..phantom import SEEDS, SUBSETS, make_phantom
 from ..queries import sample_queries
-from ..reasoning import rule_made_think
-from ..anchor import format_completion
+from ..reasoning import name_of_mask, rule_made_think
 from ..slice_geometry import uniform_slice_index
 from ..targets import sft_anchor
 from .volume_queries import VolumeQueries
@@ -82,7 +82,7 @@ class PhantomVolumes(Dataset):
         low, high = self.window
         sampled = sample_queries(label, subset, self.paraphrases, self.queries_per_volume, rng)
         anchors = [sft_anchor(mask, rng, self.top_k) for _, mask in sampled]
-        names = [target_name(query) for query, _ in sampled]
+        names = [name_of_mask(mask, label, phantom.label_names, query.target) for query, mask in sampled]
         return VolumeQueries(
             case=f"{subset}_{seed}",
             slices=torch.from_numpy(((image - low) / (high - low)).clip(0.0, 1.0).astype(np.float32)),
