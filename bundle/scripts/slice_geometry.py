@@ -132,8 +132,8 @@ def restore_mask(mask: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np
     """Bring a mask of the shown slices back to the source grid.
 
     Linear in plane (pixel centres) and between neighbouring shown slices, then the threshold: a voxel is marked where
-    the value is above 0.5. Exact where all slices are shown and a shown slice has at least the source's rows and
-    columns. Outside the first and last shown slice nothing was seen, so nothing is marked.
+    the value is above 0.5. Exact where all slices are shown with the source's rows and columns, or at least twice as
+    many. Outside the first and last shown slice nothing was seen, so nothing is marked.
 
     Args:
         mask: [S,H,W], 0/1 or a probability in 0..1, rows to posterior, columns to the patient's left.
@@ -165,7 +165,7 @@ def restore_mask(mask: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np
         lps[start:stop] = (value > 0.5).numpy()
 
     volume = lps.transpose(2, 1, 0)
-    flips = [axis for axis in range(3) if geometry.orientation[axis, 1] < 0]
+    flips = tuple(axis for axis in range(3) if geometry.orientation[axis, 1] < 0)
     return np.ascontiguousarray(np.flip(volume.transpose(geometry.orientation[:, 0]), axis=flips))
 
 

@@ -20,6 +20,7 @@ from monai.utils import ensure_tuple_rep
 from nibabel.orientations import inv_ornt_aff
 from torch.nn.functional import interpolate
 
+from .query_text import QUERY_FAILURES, QueryError, QueryToMetad
 from .slice_geometry import SliceGeometry, orientation_to_lps, restore_mask, source_slice, uniform_slice_index
 from .volume_io import VOLUME_FAILURES, LoadVolumed, VolumeError
 
@@ -40,27 +41,6 @@ __all__ = [
     "source_slice",
     "uniform_slice_index",
 ]
-
-QUERY_FAILURES = ("missing_query", "not_text", "empty_query", "query_too_long")
-
-
-class QueryError(ValueError):
-    """A query that cannot be used.
-
-    Args:
-        reason: one of QUERY_FAILURES.
-        message: what was found, what is legal, what to change.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        if reason not in QUERY_FAILURES:
-            raise ValueError(f"reason {reason!r} must be one of {QUERY_FAILURES}")
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self):
-        # The default would call the class with the message alone, and fail to cross a process boundary.
-        return type(self), (self.reason, str(self))
 
 
 class OrientByAffined(MapTransform):
@@ -177,13 +157,16 @@ class WindowHUd(MapTransform):
             volume = windowed[key]
             if volume.shape[0] != 1:
                 raise ValueError(f"{key!r} has {volume.shape[0]} channels; one channel in HU is expected")
-            scaled = [scaler(volume) for scaler in self.scalers]
+            scaled = [torch.as_tensor(scaler(volume)) for scaler in self.scalers]
             windowed[key] = scaled[0] if len(scaled) == 1 else torch.cat(scaled)
         return windowed
 
 
 class ResizeSlicesd(MapTransform):
     """Resize the slices of [C,S,H,W] to [C,S,size,size]; S is kept.
+
+    A single mask that shrinks restores more exactly as 0/1 through "bilinear" (the share of each pixel that is marked)
+    than through "nearest": Dice 0.999 against 0.98 for phantoms of 300 pixels at size 256.
 
     Args:
         keys: of MetaTensors [C,S,H,W].
@@ -233,57 +216,6 @@ class ResizeSlicesd(MapTransform):
         return _with_meta(pixels, affine, slices.meta)
 
 
-class QueryToMetad(MapTransform):
-    """Put the query's text into the image's meta data, verbatim: it is the image alone that reaches an inferer.
-
-    Text that python-fire took for a tuple or a number on the command line becomes text again ("liver, spleen").
-    The query itself, `data[query_key]`, is set to the same text.
-
-    Args:
-        keys: of MetaTensors whose `meta["query"]` is set.
-        query_key: of the query in the data.
-        default_query: used when the data has no query (missing or None); None: that is an error.
-        max_characters: a longer query is an error.
-        allow_missing_keys: skip keys that the data lacks.
-
-    Raises:
-        QueryError: see QUERY_FAILURES.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection = "image",
-        query_key: str = "query",
-        default_query: str | None = None,
-        max_characters: int = 2000,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.query_key = query_key
-        self.default_query = default_query
-        self.max_characters = max_characters
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        asked = dict(data)
-        query = asked.get(self.query_key)
-        asked[self.query_key] = self._checked(_as_text(self.default_query if query is None else query))
-        for key in self.key_iterator(asked):
-            volume = asked[key]
-            asked[key] = _with_meta(volume.as_tensor(), volume.affine, volume.meta | {"query": asked[self.query_key]})
-        return asked
-
-    def _checked(self, query: str) -> str:
-        if not query.strip():
-            raise QueryError("empty_query", f"the query {query!r} is empty; say what to find under {self.query_key!r}")
-        if len(query) > self.max_characters:
-            raise QueryError(
-                "query_too_long",
-                f"the query has {len(query)} characters, at most {self.max_characters} are legal; shorten it "
-                "(or raise max_characters)",
-            )
-        return query
-
-
 class RestoreMaskd(MapTransform):
     """Bring a mask of the shown slices back to the source grid and affine: [1,S,H,W] -> MetaTensor uint8 [1,X,Y,Z].
 
@@ -323,6 +255,7 @@ class RestoreMaskd(MapTransform):
 
 def _with_meta(voxels: torch.Tensor, affine: np.ndarray | torch.Tensor, meta: Mapping[str, Any]) -> MetaTensor:
     """A MetaTensor with its own copy of `meta`; MONAI warns when `meta` and the argument both hold an affine."""
+    affine = torch.as_tensor(affine)
     return MetaTensor(voxels, affine=affine, meta={key: value for key, value in meta.items() if key != "affine"})
 
 
@@ -333,24 +266,3 @@ def _volume(data: Mapping[Hashable, Any], key: Hashable) -> MetaTensor:
         found = f"{type(volume).__name__} of shape {tuple(getattr(volume, 'shape', ()))}"
         raise ValueError(f"{key!r} is {found}; a MetaTensor of four axes is expected, as LoadVolumed returns it")
     return volume
-
-
-def _as_text(query: Any) -> str:
-    """The query as text; tuples and numbers made of it by the command line are turned back."""
-    if isinstance(query, (tuple, list)):
-        query = ", ".join(_as_text(part) for part in query)
-    if isinstance(query, (bool, int, float)):
-        query = str(query)
-    if query is None:
-        raise QueryError("missing_query", "there is no query; give one under 'query' (or set default_query)")
-    if not isinstance(query, str):
-        raise QueryError(
-            "not_text",
-            f"the query {query!r} is of type {type(query).__name__}, not text; quote it, or give it in a JSON datalist",
-        )
-    try:
-        query.encode()
-    except UnicodeEncodeError as error:
-        message = f"the query {query!r} is not valid Unicode text ({error.reason}); correct its encoding"
-        raise QueryError("not_text", message) from error
-    return query

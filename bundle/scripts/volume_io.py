@@ -89,7 +89,9 @@ class LoadVolumed(MapTransform):
             is_label = key in self.label_keys
             voxels, affine = read_volume(path, is_label=is_label)
             volume = MetaTensor(
-                torch.from_numpy(voxels)[None], affine=affine, meta={"filename_or_obj": os.fspath(path)}
+                torch.from_numpy(voxels)[None],
+                affine=torch.from_numpy(affine),
+                meta={"filename_or_obj": os.fspath(path)},
             )
             if is_label and reference is not None:
                 check_same_grid(volume, reference)
@@ -198,7 +200,7 @@ def _checked_affine(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarra
     """The affine, float64 [4,4], after checks of the header's spacing and of the affine itself."""
     # nibabel repairs bad spacing silently as it loads: read the header once more as it stands in the file.
     holder = image.file_map.get("header", image.file_map["image"])
-    with nib.openers.ImageOpener(holder.filename) as file:
+    with nib.openers.ImageOpener(str(holder.filename)) as file:
         pixdim = type(image.header).from_fileobj(file, check=False)["pixdim"][1:4].astype(np.float64)
     affine = np.array(image.affine, dtype=np.float64)
     edges_mm = np.linalg.norm(affine[:3, :3], axis=0)
@@ -227,10 +229,10 @@ def _checked_affine(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarra
 
 def _voxels(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarray:
     """float32 [X,Y,Z], with the header's slope and intercept applied."""
-    stored = image.dataobj
+    stored: Any = image.dataobj
     layout = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
     try:
-        with nib.openers.ImageOpener(image.file_map["image"].filename) as file:
+        with nib.openers.ImageOpener(str(image.file_map["image"].filename)) as file:
             # No memory map: the file may be replaced while the voxels are in use.
             voxels = np.asarray(nib.arrayproxy.ArrayProxy(file, layout, mmap=False), dtype=np.float32)
             # nibabel stops at the last voxel; gzip compares its checksum only at the end of the file.
