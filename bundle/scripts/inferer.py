@@ -1,0 +1,132 @@
+"""The whole chain as a MONAI inferer: slices and a query become a mask and its evidence (paper, Fig. 2)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.inferers import Inferer
+
+from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
+from .propagation import SlicePropagator
+
+ABSENT = "absent"
+"""Status of an answer that says that the target is not in the volume: the mask is empty."""
+
+_Result = TypeVar("_Result")
+
+
+class AnswersQueries(Protocol):
+    """What the inferer asks of a network: `lvlm.VolumeLVLM`, or anything that reads slices and writes completions."""
+
+    def encode(self, slices: torch.Tensor) -> Any:
+        """Slices float [S, H, W] or [S, 3, H, W] in 0..1 to what `generate` takes."""
+
+    def generate(self, volume: Any, queries: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """K lists of completions, each with its `text`."""
+
+
+class EvidenceInferer(Inferer):
+    """Asks the language model for an evidence anchor and propagates its boxes through the slices.
+
+    Args:
+        propagator: MedSAM2; moved to the device of the images that come.
+        window: slices to each side of the key slice that are propagated to; None: all.
+    """
+
+    def __init__(self, propagator: SlicePropagator, *, window: int | None = None) -> None:
+        super().__init__()
+        self.propagator = propagator
+        self.window = window
+
+    @torch.no_grad()
+    def __call__(self, inputs: MetaTensor, network: AnswersQueries, *args: Any, **kwargs: Any) -> MetaTensor:
+        """Answers the query that the images carry.
+
+        Args:
+            inputs: float [B, C, S, H, W] in 0..1, C is 1 or 3; `meta["query"]` is the text, or a list of B texts as
+                MONAI's collation leaves it (see `transforms.QueryToMetad`).
+            network: see `AnswersQueries`.
+            args: not used; the signature is MONAI's.
+            kwargs: not used.
+
+        Returns:
+            uint8 [B, 1, S, H, W], 0 or 1, with the meta data of the inputs and `meta["evidence"]`: JSON text with
+            `status` ("ok", "absent", or why the completion does not parse), `detail`, `completion`, `think`,
+            `key_index` (0-based among the S slices, null when there is none), `boxes_1000`, `boxes_px` (of these H x W
+            slices) and `seconds` of each phase. A list of B texts where the query was a list, or B is not 1.
+
+        Raises:
+            ValueError: the inputs have another shape or carry no query.
+        """
+        queries = _queries_of(inputs)
+        self.propagator.to(inputs.device)
+        masks, evidence = zip(
+            *(self._answer(image, query, network) for image, query in zip(inputs.as_tensor(), queries, strict=True)),
+            strict=True,
+        )
+        single = len(queries) == 1 and isinstance(inputs.meta["query"], str)
+        meta = {key: value for key, value in inputs.meta.items() if key != "affine"}
+        meta["evidence"] = evidence[0] if single else list(evidence)
+        pred = MetaTensor(torch.stack(masks)[:, None], affine=inputs.affine, meta=meta)
+        pred.is_batch = inputs.is_batch
+        return pred
+
+    def _answer(self, image: torch.Tensor, query: str, network: AnswersQueries) -> tuple[torch.Tensor, str]:
+        """Mask uint8 [S, H, W] and evidence of one image [C, S, H, W]."""
+        slices = image[0] if len(image) == 1 else image.transpose(0, 1)
+        num_slices, height, width = image.shape[1:]
+        seconds: dict[str, float] = {}
+        volume = _timed(seconds, "encode", image.device, lambda: network.encode(slices))
+        completion = _timed(seconds, "generate", image.device, lambda: network.generate(volume, [query])[0][0].text)
+        anchor = parse_completion(completion, num_slices)
+        evidence = {"status": "ok", "detail": "", "completion": completion, "think": split_think(completion)}
+        if isinstance(anchor, ParseFailure):
+            evidence |= {"status": anchor.reason, "detail": anchor.detail}
+            evidence |= {"key_index": None, "boxes_1000": [], "boxes_px": []}
+        else:
+            evidence |= {"status": ABSENT} if anchor.is_absent else {}
+            boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, height, width)
+            evidence |= {"key_index": anchor.key_index, "boxes_1000": [list(box) for box in anchor.boxes_xyxy_1000]}
+            evidence["boxes_px"] = np.round(boxes, 2).tolist()
+        mask = torch.zeros(num_slices, height, width, dtype=torch.uint8, device=image.device)
+        if evidence["boxes_px"]:
+            mask = _timed(
+                seconds,
+                "propagate",
+                image.device,
+                lambda: self.propagator.mask(slices, anchor.key_index, boxes, self.window).to(mask),
+            )
+        seconds.setdefault("propagate", 0.0)
+        return mask, json.dumps(evidence | {"seconds": seconds}, ensure_ascii=False)
+
+
+def _queries_of(inputs: MetaTensor) -> list[str]:
+    """B texts from the meta data of [B, C, S, H, W]."""
+    if inputs.ndim != 5 or inputs.shape[1] not in (1, 3):
+        raise ValueError(f"inputs have the shape {list(inputs.shape)}; give [B, C, S, H, W] with 1 or 3 channels.")
+    query = inputs.meta.get("query") if isinstance(inputs, MetaTensor) else None
+    queries = [query] * len(inputs) if isinstance(query, str) else query
+    if not isinstance(queries, (list, tuple)) or len(queries) != len(inputs):
+        raise ValueError(
+            f"inputs.meta['query'] is {query!r}; give a text for each of the {len(inputs)} images "
+            "(`QueryToMetad` in `preprocessing` puts it there)."
+        )
+    return list(queries)
+
+
+def _timed(
+    seconds: dict[str, float], phase: str, device: torch.device, compute: Callable[[], _Result]
+) -> _Result:
+    """Computes, and notes how long that took; a GPU is waited for, or the time would be that of the launch."""
+    start = time.perf_counter()
+    result = compute()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds[phase] = round(time.perf_counter() - start, 4)
+    return result
