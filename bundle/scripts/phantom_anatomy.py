@@ -95,39 +95,61 @@ def paint_trunk(canvas: Canvas, patient: Patient, rng: np.random.Generator) -> n
     """Skin, fat, muscle and the cavity; returns the cavity's signed distance [Z,Y,X], mm."""
     whole = canvas.slab(-1e4, 1e4)
     table_gap = rng.uniform(2, 8)
-    z = whole.z.mean(axis=(1, 2)) if whole.z.size else whole.z
-    half_x, half_y, wall = (
-        np.interp(z, _BODY_Z, knots).astype(np.float32)[:, None, None] for knots in (_CAVITY_X, _CAVITY_Y, _WALL)
-    )
-    xx, yy = whole.x * whole.x, whole.y * whole.y
-    uu, vv = xx * half_x**-2, yy * half_y**-2
-    radial = np.sqrt((xx + yy) / (uu + vv - np.float32(0.12) * np.minimum(uu * vv, 4) + np.float32(1e-6)))
-    cavity = radial - np.sqrt(xx + yy)
-    # The neck ends in the head; the shoulders are wide, not deep.
-    cavity -= np.maximum(z - 352, 0)[:, None, None]
-    wall = wall * (np.float32(0.7) + np.float32(0.35) * np.minimum(uu, 1))
-    neck = np.interp(z, (280, 340), (1.0, 0.25)).astype(np.float32)[:, None, None]
-    fat = np.float32(patient.fat_mm) * neck * (1 + np.float32(0.004) * whole.y)
+    z = whole.z.mean(axis=(1, 2), keepdims=True)
+    half_x, half_y, wall = (np.interp(z, _BODY_Z, knots).astype(np.float32) for knots in (_CAVITY_X, _CAVITY_Y, _WALL))
+    squared = whole.x * whole.x
+    uu = squared * half_x**-2
+    cavity = _cavity_distance(squared, whole.y * whole.y, uu, half_y)
+    cavity -= np.maximum(z - 352, 0)  # the neck ends in the head
+    # The wall is thicker at the sides, the fat at the back.
+    np.minimum(uu, 1, out=uu)
+    uu += 2
+    uu *= wall * np.float32(0.35)
+    fat = whole.y * np.float32(0.004)
+    fat += 1
+    fat *= np.interp(z, (280, 340), (patient.fat_mm, 0.25 * patient.fat_mm)).astype(np.float32)
     # Nested layers from outside in: each adds its step of HU where it covers a voxel.
-    layer = cavity + (wall + fat + 2)
-    canvas.add_layer(layer, 30.0 + 1000.0)
-    layer -= 2
-    canvas.add_layer(layer, -105.0 - 30.0)
-    layer -= fat
-    canvas.add_layer(layer, patient.hu["muscle"] + 105.0)
+    layer = uu
+    layer += cavity
+    canvas.add_layer(layer, patient.hu["muscle"] + 105)
+    layer += fat
+    canvas.add_layer(layer, -105.0 - 30)
+    layer += 2
+    canvas.add_layer(layer, 30.0 + 1000)
     # Fat fills the cavity; the neck above it is muscle.
-    canvas.add_layer(np.minimum(cavity, 284 - z[:, None, None]), -98.0 - patient.hu["muscle"])
+    canvas.add_layer(np.minimum(cavity, 284 - z, out=fat), -98 - patient.hu["muscle"])
     _paint_table(canvas, patient, table_gap)
     return cavity
+
+
+def _cavity_distance(xx: np.ndarray, yy: np.ndarray, uu: np.ndarray, half_y: np.ndarray) -> np.ndarray:
+    """Radial distance to the border of the cavity, a rounded box between an ellipse and a rectangle.
+
+    Args:
+        xx, yy: [Z,Y,X] squared mm; both are used up.
+        uu: [Z,Y,X] xx over the squared half-width in x.
+        half_y: [Z,1,1] half-width in y.
+    """
+    vv = yy * half_y**-2
+    yy += xx
+    corner = np.minimum(np.multiply(uu, vv, out=xx), 4, out=xx)
+    corner *= np.float32(-0.12)
+    vv += uu
+    vv += corner
+    vv += np.float32(1e-6)
+    border = np.divide(yy, vv, out=vv)
+    np.sqrt(border, out=border)
+    border -= np.sqrt(yy, out=yy)
+    return border
 
 
 def _paint_table(canvas: Canvas, patient: Patient, gap: float) -> None:
     """The scanner's table: a thin curved sheet under the back."""
     back = 108 + 1.45 * patient.fat_mm + gap
     region = canvas.region((0, back - 20, 0), (230, 24, 1e4))
-    sheet = 2.0 - np.abs(region.y - back + region.x * region.x * np.float32(1 / 1200))
+    sheet = np.float32(2.5) - np.abs(region.y - back + region.x * region.x * np.float32(1 / 1200))
     outside = canvas.image[region.where] < -900
-    canvas.paint(region, np.where(outside, sheet, np.float32(-100)), -350.0)
+    canvas.paint(region, np.where(outside, sheet, np.float32(-100)), -60.0)
 
 
 def paint_chest(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.random.Generator) -> None:
@@ -216,13 +238,13 @@ def paint_bowel(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.ra
     """Stomach, colon and loops of small bowel: neighbours that no label names."""
     wall, stomach_fill = patient.hu["bowel"], float(rng.choice((12.0, 35.0, 160.0), p=(0.5, 0.4, 0.1)))
     gas_y, stomach_bumps = rng.uniform(-55, -25), draw_bumps(rng, 0.10)
-    loops = rng.uniform(-1, 1, (24, 7))
+    loops = rng.uniform(-1, 1, (18, 7))
     wobble = rng.normal(0, 6, (3, 5, 3))
     for loop in loops:
         centre = np.array((74 * loop[0], -24 + 34 * loop[1], -108 + 84 * loop[2]))
         axis = 34 * loop[3:6] * (1, 1, 0.6)
         region, shape = canvas.tube(
-            (centre - axis, centre + 6 * loop[[4, 5, 3]], centre + axis), np.full(3, 13.0 + 2.5 * loop[6])
+            (centre - axis, centre + 6 * loop[[4, 5, 3]], centre + axis), np.full(3, 14.0 + 3 * loop[6])
         )
         shape = np.minimum(shape, cavity[region.where] - 5)
         canvas.paint(region, shape, wall)

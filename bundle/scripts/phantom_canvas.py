@@ -226,7 +226,7 @@ def harmonics(u: np.ndarray, v: np.ndarray, w: np.ndarray, plane: np.ndarray, bu
     return power.real * np.minimum(plane * 4, 1)
 
 
-def draw_bumps(rng: np.random.Generator, amplitude: float, count: int = 4) -> np.ndarray:
+def draw_bumps(rng: np.random.Generator, amplitude: float, count: int = 3) -> np.ndarray:
     """Random angular harmonics [count,3] for `ellipsoid`, weaker for higher orders."""
     order = np.arange(2, 2 + count)
     return np.stack(

@@ -25,7 +25,7 @@ def paint_spleen(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.r
 def paint_liver(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.random.Generator) -> None:
     """Right lobe, left lobe that tapers across the midline, fissure, vessels; gallbladder below."""
     tip, left_reach, grow = rng.uniform(-70, -15), rng.uniform(35, 78), rng.uniform(0.9, 1.08)
-    bumps, left_bumps = draw_bumps(rng, 0.07), draw_bumps(rng, 0.10)
+    bumps = draw_bumps(rng, 0.08)
     branches = rng.normal(0, 1, (5, 3))
     gall = rng.normal(0, 4, 3)
     bottom, top = tip, patient.dome_z
@@ -33,13 +33,11 @@ def paint_liver(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.ra
     region = canvas.region((-30, -5, (bottom + top) / 2), (100, 95, (top - bottom) / 2 + 12))
     right = ellipsoid(region, centre, (66 * grow, 84 * grow, (top - bottom) / 2 + 8), lean=(0.12, -0.05), bumps=bumps)
     left_x = (left_reach - 60) / 2
-    left = ellipsoid(
-        region, (left_x, -42, 92), (left_reach - left_x + 8, 34, 34), turn_rad=-0.18, lean=(-0.1, 0.1), bumps=left_bumps
-    )
+    left = ellipsoid(region, (left_x, -42, 92), (left_reach - left_x + 8, 34, 34), turn_rad=-0.18, lean=(-0.1, 0.1))
     shape = join(right, left, 22)
     # Room for spine, aorta and the viscera of the midline; a fissure between the lobes.
-    shape = carve(shape, ball(region, (12, 56, 40), 50), 12)
-    shape = carve(shape, ball(region, (10, 52, 100), 42), 12)
+    column = 47 - np.sqrt((region.x - 11) ** 2 + (region.y - 55) ** 2)
+    shape = carve(shape, column, 12)
     shape = carve(shape, _fissure(region), 4)
     shape = carve(shape, ball(region, (-28, -14, 6), 35), 16)
     shape = np.minimum(shape, cavity[region.where] - 5)

@@ -2,9 +2,9 @@
 
     python -m medvol_r1.datasets.write_phantoms --subset organs --split test --count 8 --output_dir phantoms
 
-writes per patient `<patient>.nii.gz` (int16 HU), per query a binary mask `<case>_label.nii.gz` (uint8, 1 is the target),
-and `datalist.json`: a list of {"image", "label", "query", "target", "type", "case", "patient", "paraphrase_group"} with
-paths relative to the datalist's folder.
+writes per patient `<patient>.nii.gz` (int16 HU), per query a binary mask `<case>_label.nii.gz` (uint8, 1 is the
+target), and `datalist.json`: a list of {"image", "label", "query", "target", "type", "case", "patient",
+"paraphrase_group"} with paths relative to the datalist's folder.
 """
 
 import argparse
