@@ -422,7 +422,7 @@ def test_label_to_slices_and_back(seed):
         assert dice(restored[0].numpy() > 0, phantom.label == value) >= 0.99
 
 
-@pytest.mark.parametrize("seed", range(100, 110))
+@pytest.mark.parametrize("seed", range(100, 106))
 def test_mask_to_slices_and_back_at_clinical_size(seed):
     """Phantoms at their own random size, some larger than the shown slices; the smallest structure of each."""
     phantom = make_phantom(seed, ("organs", "whole_body", "renal")[seed % 3])

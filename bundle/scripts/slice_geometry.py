@@ -166,7 +166,8 @@ def restore_mask(mask: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np
 
     volume = lps.transpose(2, 1, 0)
     flips = tuple(axis for axis in range(3) if geometry.orientation[axis, 1] < 0)
-    return np.ascontiguousarray(np.flip(volume.transpose(geometry.orientation[:, 0]), axis=flips))
+    # A copy in the order that the voxels have in memory: reordering a large volume takes longer than all the rest.
+    return np.flip(volume.transpose(geometry.orientation[:, 0]), axis=flips).copy(order="K")
 
 
 def _axial_axis(orientation: np.ndarray) -> int:

@@ -73,7 +73,8 @@ class OrientByAffined(MapTransform):
         shape = tuple(volume.shape[1:])
         flips = [axis + 1 for axis in range(3) if orientation[axis, 1] < 0]
         axes = [0, *(int(axis) + 1 for axis in np.argsort(orientation[:, 0]))]
-        voxels = volume.as_tensor().permute(axes).flip([axes.index(axis) for axis in flips]).contiguous()
+        # Not made contiguous: NIfTI has x fastest, and so have the slices that are sampled next.
+        voxels = volume.as_tensor().permute(axes).flip([axes.index(axis) for axis in flips])
         geometry = {
             "source_shape": np.array(shape, dtype=np.int64),
             "source_affine": affine,
