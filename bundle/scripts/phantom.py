@@ -112,10 +112,11 @@ def _check(seed: int, subset: str, shape: tuple[int, int, int] | None) -> None:
         raise ValueError(f"subset must be one of {', '.join(SUBSETS)}, got {subset!r}")
     if shape is None:
         return
-    legal = len(shape) == 3 and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in shape)
+    legal = isinstance(shape, (tuple, list)) and len(shape) == 3
+    legal = legal and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in shape)
     if not legal or min(shape[:2]) < 16 or shape[2] < 1:
         raise ValueError(
-            f"shape must be three whole numbers (columns >= 16, rows >= 16, slices >= 1), got {tuple(shape)!r}; "
+            f"shape must be three whole numbers (columns >= 16, rows >= 16, slices >= 1), got {shape!r}; "
             "or None for a clinical grid"
         )
 

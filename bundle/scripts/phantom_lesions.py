@@ -24,7 +24,7 @@ def paint_lesions(canvas: Canvas, patient: Patient, cavity: np.ndarray, scale: f
     placed: list[tuple[np.ndarray, float]] = []
     sides = [side for side in ("right", "left") if f"{side} kidney" not in patient.absent]
     for name in ["tumor"] * tumors + ["cyst"] * cysts:
-        low, high = (16.0, 60.0) if name == "tumor" else (13.0, 50.0)
+        low, high = (16.0, 60.0) if name == "tumor" else (15.0, 50.0)
         # More small ones than large ones.
         radius = 0.5 * low * (high / low) ** rng.beta(1.2, 1.6) / scale
         for _ in range(20):
