@@ -10,6 +10,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 QUERY_FAILURES = ("missing_query", "not_text", "empty_query", "query_too_long")
+MAX_CHARACTERS = 2000
+"""The longest query, unless a config says otherwise."""
 
 
 class QueryError(ValueError):
@@ -53,7 +55,7 @@ class QueryToMetad(MapTransform):
         keys: KeysCollection = "image",
         query_key: str = "query",
         default_query: str | None = None,
-        max_characters: int = 2000,
+        max_characters: int = MAX_CHARACTERS,
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
@@ -64,22 +66,33 @@ class QueryToMetad(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         asked = dict(data)
         query = asked.get(self.query_key)
-        asked[self.query_key] = self._checked(_as_text(self.default_query if query is None else query))
+        asked[self.query_key] = check_query(self.default_query if query is None else query, self.max_characters)
         for key in self.key_iterator(asked):
             image = asked[key]
             asked[key] = MetaTensor(image.as_tensor(), meta=image.meta | {"query": asked[self.query_key]})
         return asked
 
-    def _checked(self, query: str) -> str:
-        if not query.strip():
-            raise QueryError("empty_query", f"the query {query!r} is empty; say what to find under {self.query_key!r}")
-        if len(query) > self.max_characters:
-            raise QueryError(
-                "query_too_long",
-                f"the query has {len(query)} characters, at most {self.max_characters} are legal; shorten it "
-                "(or raise max_characters)",
-            )
-        return query
+
+def check_query(query: Any, max_characters: int = MAX_CHARACTERS) -> str:
+    """The query as text.
+
+    Args:
+        query: text, or a tuple or a number that the command line made of it.
+        max_characters: a longer query is an error.
+
+    Raises:
+        QueryError: see QUERY_FAILURES.
+    """
+    query = _as_text(query)
+    if not query.strip():
+        raise QueryError("empty_query", f"the query {query!r} is empty; say what to find under 'query'")
+    if len(query) > max_characters:
+        raise QueryError(
+            "query_too_long",
+            f"the query has {len(query)} characters, at most {max_characters} are legal; shorten it "
+            "(or raise max_characters)",
+        )
+    return query
 
 
 def _as_text(query: Any) -> str:

@@ -1,0 +1,128 @@
+"""CT volumes on disk with queries and target masks, as a JSON list, for training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+from torch.utils.data import Dataset
+
+from ..anchor import format_completion
+from ..query_text import check_query
+from ..reasoning import rule_made_think
+from ..targets import sft_anchor
+from ..transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from .cases import DatalistError
+from .volume_queries import VolumeQueries
+
+
+class ListedVolumes(Dataset):
+    """Volumes of a JSON list `[{"image", "label", "query", "target"?, "label_values"?}, ...]`, a volume's queries together.
+
+    Paths are relative to the list's folder. A label is a mask file on the image's grid; the target is where it is one of
+    `label_values`, by default wherever it is not zero. `target` is a plain name for the reasoning; default "target".
+
+    Args:
+        datalist: the JSON file.
+        num_slices: S, shown slices.
+        slice_size: H = W in pixels.
+        queries_per_volume: K at most; a volume with more queries is several items.
+        window: lower and upper HU that become 0 and 1.
+        top_k: slices among which the SFT key slice is drawn (paper, Sec. 2.4).
+        seed: of that draw; it is made once for each query, as in the paper.
+
+    Raises:
+        DatalistError: the list cannot be read, is empty, or an entry lacks a key.
+    """
+
+    def __init__(
+        self,
+        datalist: str | Path,
+        num_slices: int,
+        slice_size: int,
+        queries_per_volume: int = 8,
+        window: Sequence[float] = (-160.0, 240.0),
+        top_k: int = 4,
+        seed: int = 0,
+    ) -> None:
+        entries = _read(Path(datalist))
+        by_image: dict[str, list[dict[str, Any]]] = {}
+        for entry in entries:
+            by_image.setdefault(entry["image"], []).append(entry)
+        self.items = [
+            group[start : start + queries_per_volume]
+            for group in by_image.values()
+            for start in range(0, len(group), queries_per_volume)
+        ]
+        self.num_slices = num_slices
+        self.slice_size = slice_size
+        self.window = list(window)
+        self.top_k = top_k
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> VolumeQueries:
+        rng = np.random.default_rng([self.seed, index])
+        entries = self.items[index]
+        data = self._shown([entry["label"] for entry in entries], entries[0]["image"])
+        masks, completions, targets = [], [], []
+        for number, entry in enumerate(entries):
+            label = data[f"label_{number}"][0].as_tensor()
+            values = entry.get("label_values")
+            mask = label != 0 if values is None else torch.isin(label, torch.tensor(values, dtype=label.dtype))
+            anchor = sft_anchor(mask.numpy(), rng, self.top_k)
+            targets.append(entry.get("target", "target"))
+            masks.append(mask)
+            completions.append(format_completion(anchor, rule_made_think(targets[-1], anchor)))
+        return VolumeQueries(
+            case=Path(entries[0]["image"]).name,
+            slices=data["image"][0].as_tensor(),
+            texts=tuple(entry["query"] for entry in entries),
+            targets=tuple(targets),
+            masks=torch.stack(masks),
+            completions=tuple(completions),
+        )
+
+    def _shown(self, labels: Sequence[str], image: str) -> dict[str, Any]:
+        """Shown slices of an image and of the labels on its grid, under `image`, `label_0`, `label_1`, ..."""
+        paths = {f"label_{number}": path for number, path in enumerate(labels)}
+        keys = ["image", *paths]
+        transform = Compose(
+            [
+                LoadVolumed(keys, label_keys=tuple(paths)),
+                OrientByAffined(keys),
+                SampleSlicesd(keys, self.num_slices),
+                WindowHUd("image", [self.window]),
+                ResizeSlicesd(keys, self.slice_size, mode=["bilinear"] + ["nearest"] * len(paths)),
+            ]
+        )
+        return transform({"image": image, **paths})
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DatalistError(
+            f"the training list {path} cannot be read: {error.strerror} (config keys `train_datalist`, "
+            "`validation_datalist`)."
+        ) from error
+    except ValueError as error:
+        raise DatalistError(f"the training list {path} is not JSON in UTF-8: {error}.") from error
+    if not isinstance(entries, list) or not entries:
+        raise DatalistError(f"the training list {path} holds no entries; give a JSON list of image, label and query.")
+    for number, entry in enumerate(entries, start=1):
+        missing = [key for key in ("image", "label", "query") if not isinstance(entry, dict) or key not in entry]
+        if missing:
+            raise DatalistError(f"entry {number} of {path} has no {missing[0]!r}; image, label and query are needed.")
+        check_query(entry["query"])
+        for key in ("image", "label"):
+            entry[key] = str(path.parent / entry[key])
+    return entries
