@@ -30,6 +30,8 @@ _SUBSET_LABELS = {
     "whole_body": (1, 2, 3, 6, 7, 8, 9, 10),
     "renal": (2, 3, 11, 12),
 }
+_LONGEST_MM = 599.0  # 120 slices of 5 mm
+_MOST_VOXELS = 5e6
 
 
 class Phantom(NamedTuple):
@@ -131,13 +133,13 @@ def _draw_scan(subset: str, fat_mm: float, rng: np.random.Generator) -> _Scan:
     elif subset == "renal":
         low_z, high_z = -75 - 50 * low, 70 + 70 * high
     elif head < 0.5:
-        # Head to pelvis in at most 120 slices of 5 mm: a small patient.
-        scale *= 0.75
+        scale *= 0.75  # head to pelvis in a scan of `_LONGEST_MM`: a small patient
         low_z, high_z = -285 + 40 * low, 430 + 80 * high
     else:
         low_z, high_z = -290 + 45 * low, 200 + 85 * high
     if subset == "whole_body" and short < 0.05:
         low_z = -150.0  # the scan ends above the bladder
+    scale = min(scale, _LONGEST_MM / (high_z - low_z))
     # Chest and hips are the widest; the body sometimes leaves the field of view a little.
     widest = 290 if subset == "whole_body" else 278
     field_mm = (widest + 2 * fat_mm + 40 * margin) * scale
@@ -146,12 +148,15 @@ def _draw_scan(subset: str, fat_mm: float, rng: np.random.Generator) -> _Scan:
 
 def _draw_shape(scan: _Scan, rng: np.random.Generator) -> tuple[int, int, int]:
     """A clinical grid for the field of view: in plane 0.6-1.5 mm, 1-5 mm between slices, 20-120 slices."""
-    in_plane = rng.uniform(1.1, 1.48)
-    columns = int(np.clip(np.ceil(scan.field_mm / in_plane), np.ceil(scan.field_mm / 1.5), scan.field_mm / 0.6))
-    rows = columns if rng.random() < 0.7 else columns + int(rng.integers(1, 24))
+    in_plane, thickness = rng.uniform(0.75, 1.49), np.exp(rng.uniform(0, np.log(5.0)))
     length = (scan.high_z - scan.low_z) * scan.scale
-    thickness = np.exp(rng.uniform(np.log(1.5), np.log(5.0)))
-    slices = int(np.clip(round(length / thickness), max(20, np.ceil(length / 5)), 120))
+    fewest_slices, fewest_columns = max(20, int(np.ceil(length / 5))), int(np.ceil(scan.field_mm / 1.5))
+    # A finer grid in one direction is coarser in the other: painting takes time.
+    most_columns = int((_MOST_VOXELS / fewest_slices) ** 0.5)
+    columns = max(fewest_columns, min(int(scan.field_mm / in_plane), most_columns, 336))
+    rows = columns if rng.random() < 0.7 else columns + int(rng.integers(1, 24))
+    most_slices = min(120, int(length), int(_MOST_VOXELS / (columns * rows)))
+    slices = max(fewest_slices, min(int(length / thickness), most_slices))
     return columns, rows, slices
 
 
