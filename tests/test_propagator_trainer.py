@@ -55,7 +55,7 @@ def make_trainer(pool, clip_lengths=(2,), epochs=2, epoch_length=2, rate=1e-3, *
 
 @pytest.mark.parametrize("clip_lengths", [(1,), (4,)])
 def test_loss_falls_on_a_fixed_batch(pool, clip_lengths):
-    trainer = make_trainer(pool, clip_lengths, epochs=1, epoch_length=25, truth_until=0.0, coarse_until=0.0)
+    trainer = make_trainer(pool, clip_lengths, epochs=1, epoch_length=16, truth_until=0.0, coarse_until=0.0)
     fixed = trainer.data_loader.batch(1, 0)
     trainer.data_loader.batch = lambda epoch, position: fixed
     losses = []

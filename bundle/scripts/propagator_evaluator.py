@@ -53,8 +53,8 @@ class PropagatorEvaluator(SupervisedEvaluator):
 
     The output is a list with a dictionary for each object, for MONAI's metrics: `pred` and `label` [1,S,H,W] over the
     whole volume (what is found past the object's ends counts against it), `key_pred` and `key_label` [1,H,W] on the
-    key slice; as baselines `ellipse` and `copy` [1,S,H,W]: the ellipse inscribed in the boxes, and the true key mask, on
-    the slices of the true extent.
+    key slice; as baselines `ellipse` and `copy` [1,S,H,W]: the ellipse inscribed in the boxes, and the true key mask,
+    on the slices of the true extent.
 
     Args:
         device, val_handlers: as for `SupervisedEvaluator`.
