@@ -8,6 +8,7 @@ that a structure's slices are contiguous in memory. All of them are float32.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # The domain of the warp in the standard patient (mm): x to the left, y to posterior, z to superior from the kidneys.
 _WARP_LOW = np.array([-320.0, -260.0, -360.0])
@@ -72,18 +73,17 @@ class Canvas:
 
     def region(self, centre: tuple[float, float, float], half: tuple[float, float, float]) -> Region:
         """The box around `centre` that surely holds centre +- half (mm of the standard patient); it may be empty."""
-        along = (
-            (self._cos * centre[0] - self._sin * centre[1], self._cos * half[0] + abs(self._sin) * half[1]),
-            (self._sin * centre[0] + self._cos * centre[1], abs(self._sin) * half[0] + self._cos * half[1]),
-            (centre[2], half[2]),
-        )
+        cos, sin = float(self._cos), float(self._sin)
+        middles = (cos * centre[0] - sin * centre[1], sin * centre[0] + cos * centre[1], centre[2])
+        reaches = (cos * half[0] + abs(sin) * half[1], abs(sin) * half[0] + cos * half[1], half[2])
         where = []
-        for axis, margin, (middle, reach) in zip(self._axes, self._margins, along, strict=True):
-            reach = reach + margin + self._border
+        for axis, margin, middle, reach in zip(self._axes, self._margins, middles, reaches, strict=True):
+            reach = reach + margin + float(self._border)
             low, high = np.searchsorted(axis, (middle - reach, middle + reach))
             where.append(slice(int(low), int(high)))
-        where = (where[2], where[1], where[0])
-        return Region(where, *(field[where] for field in self._fields))
+        box = (where[2], where[1], where[0])
+        x, y, z = (field[box] for field in self._fields)
+        return Region(box, x, y, z)
 
     def slab(self, low_z: float, high_z: float) -> Region:
         """All voxels between two heights."""
@@ -105,7 +105,7 @@ class Canvas:
         """Paint only where `label` lies already, which stays: the vessels of an organ."""
         self.paint(region, np.where(self.label[region.where] == label, distance, np.float32(-1e3)), hu, label)
 
-    def tube(self, points: np.ndarray, radii: np.ndarray, halo: float = 2.0) -> tuple[Region, np.ndarray]:
+    def tube(self, points: ArrayLike, radii: ArrayLike, halo: float = 2.0) -> tuple[Region, np.ndarray]:
         """A tube along a polyline, each piece computed in its own box.
 
         Args:
@@ -116,12 +116,12 @@ class Canvas:
         Returns:
             Its box, and its signed distance there.
         """
-        points, radii = np.asarray(points, np.float32), np.asarray(radii, np.float32)
-        region = self._box(points, radii.max() + halo)
+        path, thickness = np.asarray(points, np.float32), np.asarray(radii, np.float32)
+        region = self._box(path, thickness.max() + halo)
         best = np.full(region.x.shape, -1e3, np.float32)
         if not best.size:
             return region, best
-        for start, end, radius0, radius1 in zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True):
+        for start, end, radius0, radius1 in zip(path[:-1], path[1:], thickness[:-1], thickness[1:], strict=True):
             piece = self._box(np.stack((start, end)), max(radius0, radius1) + halo)
             axis = end - start
             dx, dy, dz = piece.x - start[0], piece.y - start[1], piece.z - start[2]
