@@ -23,8 +23,8 @@ _logger = logging.getLogger(__name__)
 class EvidenceEvaluator(SupervisedEvaluator):
     """Answers one query about one volume at a time.
 
-    After an iteration `state.output` is a list of the answered cases: their data with `pred`, post-processed. `state.failures`
-    is a list of the others, each with `case`, `reason` and `message`.
+    After an iteration `state.output` is a list of the answered cases: their data with `pred`, post-processed.
+    `state.failures` is a list of the others, each with `case`, `reason` and `message`.
 
     Args:
         device: images are moved to it; the network must be there.

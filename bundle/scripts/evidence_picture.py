@@ -154,9 +154,18 @@ def _overlay(axes: Axes, predicted: np.ndarray, true: np.ndarray | None) -> None
         filled = np.zeros((*predicted.shape, 4))
         filled[predicted] = (red, green, blue, 0.32)
         axes.imshow(filled, aspect=axes.get_aspect(), interpolation="nearest")
-        axes.contour(predicted, levels=[0.5], colors=_MASK, linewidths=1.1)
+        _outline(axes, predicted, _MASK, "solid")
     if true is not None and true.any():
-        axes.contour(true, levels=[0.5], colors=_TRUTH, linewidths=1.0, linestyles="dashed")
+        _outline(axes, true, _TRUTH, "dashed")
+
+
+def _outline(axes: Axes, mask: np.ndarray, color: str, style: str) -> None:
+    """The edge of a mask, also where it runs along the edge of the picture."""
+    rows, columns = mask.shape
+    x, y = np.arange(-1, columns + 1), np.arange(-1, rows + 1)
+    axes.contour(x, y, np.pad(mask, 1), levels=[0.5], colors=color, linewidths=1.1, linestyles=style)
+    axes.set_xlim(-0.5, columns - 0.5)
+    axes.set_ylim(rows - 0.5, -0.5)
 
 
 def _orientation_marks(axes: Axes, marks: tuple[str, ...]) -> None:
@@ -176,7 +185,8 @@ def _cut_through(predicted: np.ndarray) -> tuple[int, int]:
 def _draw_key_slice(axes: Axes, view: _View, key_index: int, record: Mapping[str, Any]) -> None:
     view.axial(axes, view.shown[key_index])
     columns, rows = view.volume.shape[:2]
-    for x1, y1, x2, y2 in boxes_1000_to_px(record["boxes_1000"], rows, columns) - 0.5:  # imshow: pixel centres are whole
+    # imshow puts pixel centres on whole numbers.
+    for x1, y1, x2, y2 in boxes_1000_to_px(record["boxes_1000"], rows, columns) - 0.5:
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=_BOX, linewidth=2))
     axes.set_anchor("N")
     named = "key slice" if record["key_slice"] is not None else "no key slice; the middle one,"
@@ -236,7 +246,8 @@ def _answer_lines(record: Mapping[str, Any]) -> list[str]:
     lines = [f"status: {record['status']}"]
     if record["key_slice"] is not None:
         count = len(record["boxes_1000"])
-        lines.append(f"key slice {record['key_slice']} of {record['slices_shown']} (source slice {record['source_slice']})")
+        key, shown, source = record["key_slice"], record["slices_shown"], record["source_slice"]
+        lines.append(f"key slice {key} of {shown} (source slice {source})")
         lines.append("1 box" if count == 1 else f"{count} boxes")
     lines.append(f"{record['voxels']:,} voxels, {record['volume_ml']:.1f} ml")
     return lines

@@ -26,10 +26,10 @@ _logger = logging.getLogger(__name__)
 class EvidenceRecordd(MapTransform):
     """Sets `data["result"]` to the evidence of a restored mask, as plain JSON types.
 
-    MONAI Label returns `result` to its client; `CaseWriter` writes it as `<case>_evidence.json`. Its keys: `image`, `query`,
-    `status` ("ok", "absent", or why the completion does not parse), `completion`, `think`, `key_slice` (1-based, as shown),
-    `source_slice` (0-based along the source's axial axis), `boxes_1000`, `boxes_px` (of the shown slices), `slices_shown`,
-    `voxels`, `volume_ml`, `seconds`, `weights`.
+    MONAI Label returns `result` to its client; `CaseWriter` writes it as `<case>_evidence.json`. Its keys: `image`,
+    `query`, `status` ("ok", "absent", or why the completion does not parse), `completion`, `think`, `key_slice`
+    (1-based, as shown), `source_slice` (0-based along the source's axial axis), `boxes_1000`, `boxes_px` (of the shown
+    slices), `slices_shown`, `voxels`, `volume_ml`, `seconds`, `weights`.
 
     Args:
         keys: of the mask, uint8 [1, X, Y, Z], with the inferer's evidence in its meta data.
@@ -95,7 +95,9 @@ def save_mask(mask: np.ndarray, source_path: str | Path, path: str | Path) -> No
 
 
 class CaseWriter:
-    """An Ignite handler that writes `<output_dir>/<case>/<case>_{mask.nii.gz,evidence.json,evidence.png}` and prints scores.
+    """An Ignite handler that writes each case and prints its scores.
+
+    The files are `<case>_mask.nii.gz`, `<case>_evidence.json` and `<case>_evidence.png` in `<output_dir>/<case>`.
 
     Args:
         output_dir: made when absent.
@@ -131,8 +133,8 @@ class CaseWriter:
         width = max([4, *(len(row["case"]) for row in [*self.rows, *self.failures])])
         lines = [f"{'case':{width}}  {'status':22}  {'volume/ml':>9}  {'DSC':>6}  {'IoU':>6}"]
         for row in self.rows:
-            scores = "  ".join(f"{row['scores'][name]:6.3f}" if row["scores"] else f"{'-':>6}" for name in ("DSC", "IoU"))
-            lines.append(f"{row['case']:{width}}  {row['status']:22}  {row['volume_ml']:9.1f}  {scores}")
+            scores = [f"{row['scores'][name]:6.3f}" if row["scores"] else f"{'-':>6}" for name in ("DSC", "IoU")]
+            lines.append(f"{row['case']:{width}}  {row['status']:22}  {row['volume_ml']:9.1f}  {'  '.join(scores)}")
         lines += [f"{failure['case']:{width}}  FAILED: {failure['reason']}" for failure in self.failures]
         lines += [f"  {failure['case']}: {failure['message']}" for failure in self.failures]
         tqdm.write("\n".join(["", *lines, f"written to {self.output_dir}"]))

@@ -1,9 +1,10 @@
 """Which cases to run: a datalist, one image from the command line, or a demo; and the dataset that prepares them.
 
-A query is read by Python alone, from the JSON file or from `sys.argv`: python-fire and MONAI's config parser would change
-it ("liver, spleen" becomes a tuple, "$..." is evaluated). What is left of that on the command line of `monai.bundle run`:
-a query that starts with `%` stops the parser before anything here is asked, one that starts with `--` is taken for an
-option, and one that starts with `$import` is executed. A datalist and the `medvol-r1` command have no such limits.
+A query is read by Python alone, from the JSON file or from `sys.argv`: python-fire and MONAI's config parser would
+change it ("liver, spleen" becomes a tuple, "$..." is evaluated). What is left of that on the command line of
+`monai.bundle run`: a query that starts with `%` stops the parser before anything here is asked, one that starts with
+`--` is taken for an option, and one that starts with `$import` is executed. A datalist and the `medvol-r1` command have
+no such limits.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ def read_datalist(path: str | Path) -> list[dict[str, str]]:
     if not isinstance(entries, list) or not entries:
         found = "an empty list" if entries == [] else type(entries).__name__
         raise DatalistError(f'the datalist {path} holds {found}; give a JSON list of {{"image", "query"}} entries.')
-    return _named([_checked(entry, f"entry {number} of {path}", path.parent) for number, entry in enumerate(entries, 1)])
+    numbered = enumerate(entries, start=1)
+    return _named([_checked(entry, f"entry {number} of {path}", path.parent) for number, entry in numbered])
 
 
 def argument_text(arguments: Sequence[str], name: str) -> str | None:

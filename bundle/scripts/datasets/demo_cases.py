@@ -9,11 +9,11 @@ import nibabel as nib
 import numpy as np
 
 from ..phantom import SEEDS, make_phantom
-from ..queries import sample_queries
+from ..queries import CONCEPTS, sample_queries
 
 # Held out from training, like all of this split, and its wording too.
 _SUBSET, _SPLIT, _SEED = "organs", "validation", SEEDS["validation"][0]
-_QUERY_TYPES = ("C", "D")
+_TARGETS = ("liver", "kidneys")
 
 
 def write_demo_cases(folder: str | Path) -> Path:
@@ -29,14 +29,17 @@ def write_demo_cases(folder: str | Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     phantom = make_phantom(_SEED, _SUBSET)
     _save(phantom.image.round().astype(np.int16), phantom.affine, folder / "phantom.nii.gz")
-    sampled = sample_queries(
-        phantom.label, _SUBSET, _SPLIT, len(_QUERY_TYPES), np.random.default_rng(_SEED), types=_QUERY_TYPES
-    )
+    # By function, not by name; every target is drawn once before one is drawn again.
+    count = len(CONCEPTS[_SUBSET])
+    sampled = sample_queries(phantom.label, _SUBSET, _SPLIT, count, np.random.default_rng(_SEED), types=("C",))
     entries = []
-    for number, (query, mask) in enumerate(sampled, start=1):
-        label = f"phantom_label_{number}.nii.gz"
-        _save(mask.astype(np.uint8), phantom.affine, folder / label)
-        entries.append({"image": "phantom.nii.gz", "query": query.text, "case": f"phantom_{number}", "label": label})
+    for target in _TARGETS:
+        query, mask = next((query, mask) for query, mask in sampled if query.target == target)
+        case = f"phantom_{target}"
+        _save(mask.astype(np.uint8), phantom.affine, folder / f"{case}_label.nii.gz")
+        entries.append(
+            {"image": "phantom.nii.gz", "query": query.text, "case": case, "label": f"{case}_label.nii.gz"}
+        )
     path = folder / "datalist.json"
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     return path

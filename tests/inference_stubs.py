@@ -1,0 +1,71 @@
+"""Stand-ins for the two models, so that tests of the inference side say what the models answer."""
+
+import json
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+ONE_BOX = '<think>Seen best here.</think><answer>{"key_slice": 2, "bbox_2d_list": [[250, 500, 750, 1000]]}</answer>'
+NO_BOX = '<think>Not there.</think><answer>{"key_slice": 1, "bbox_2d_list": []}</answer>'
+
+
+class CannedNetwork(nn.Module):
+    """Answers every query with one completion, or with the one of its query; notes what it was given.
+
+    `ValueError`s as a broken case does for queries that say "explode".
+    """
+
+    def __init__(self, completion: str = ONE_BOX, by_query: dict[str, str] | None = None) -> None:
+        super().__init__()
+        self.register_buffer("format_version", torch.tensor(1))
+        self.completion, self.by_query = completion, by_query or {}
+        self.shapes: list[tuple[int, ...]] = []
+        self.queries: list[str] = []
+
+    def load(self):
+        return self
+
+    def encode(self, slices):
+        self.shapes.append(tuple(slices.shape))
+        return slices
+
+    def generate(self, volume, queries):
+        self.queries += queries
+        if "explode" in queries[0]:
+            raise ValueError("the stub exploded")
+        return [[SimpleNamespace(text=self.by_query.get(query, self.completion))] for query in queries]
+
+    def forward(self, image, query=None):
+        return torch.zeros(len(image), 1, *image.shape[2:])
+
+
+class BoxPropagator:
+    """Fills the boxes on the key slice alone."""
+
+    def __init__(self) -> None:
+        self.devices: list[torch.device] = []
+        self.calls: list[tuple[tuple[int, ...], int, list, int | None]] = []
+
+    def to(self, device):
+        self.devices.append(device)
+        return self
+
+    def mask(self, slices, key_index, boxes_xyxy_px, window=None):
+        self.calls.append((tuple(slices.shape), key_index, boxes_xyxy_px.tolist(), window))
+        filled = torch.zeros(slices.shape[0], *slices.shape[-2:], dtype=torch.bool)
+        for x1, y1, x2, y2 in boxes_xyxy_px.round().astype(int):
+            filled[key_index, y1:y2, x1:x2] = True
+        return filled
+
+
+def stub_overlay(path, **scalars):
+    """Writes an overlay of inference.json that puts the stubs in; returns its path as text."""
+    overlay = {
+        "network_def": {"_target_": "inference_stubs.CannedNetwork"},
+        "propagator": {"_target_": "inference_stubs.BoxPropagator"},
+        "picture": False,
+        **scalars,
+    }
+    path.write_text(json.dumps(overlay))
+    return str(path)

@@ -1,0 +1,107 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from inference_stubs import NO_BOX, stub_overlay
+from medvol_r1 import command_line
+from test_cases import HOSTILE
+
+
+@pytest.fixture
+def ct(tmp_path):
+    voxels = np.random.default_rng(0).normal(0, 200, (20, 24, 6)).astype(np.int16)
+    path = tmp_path / "some ct.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 3.0, 1.0])), path)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the command with the stubs; returns the evidence."""
+    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    overlay = stub_overlay(tmp_path / "overlay.json")
+
+    def run_command(image, *arguments):
+        options = ["--output_dir", str(tmp_path / "out"), "--config_file", overlay, "--device", "cpu"]
+        command_line.main([*options, "--", str(image), *arguments])
+        (path,) = (tmp_path / "out").glob("*/*_evidence.json")
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    return run_command
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_any_text_reaches_the_evidence_verbatim(run, ct, text):
+    evidence = run(ct, text)
+    assert evidence["query"] == text and evidence["status"] == "ok"
+    assert evidence["image"] == str(ct)
+
+
+def test_the_mask_has_the_affine_and_shape_of_the_image(run, ct, tmp_path):
+    run(ct, "the liver")
+    mask, image = nib.load(tmp_path / "out" / "some ct" / "some ct_mask.nii.gz"), nib.load(ct)
+    assert mask.shape == image.shape and np.array_equal(mask.affine, image.affine)
+    assert mask.get_data_dtype() == np.uint8 and set(np.unique(mask.dataobj)) == {0, 1}
+
+
+def test_relative_images_are_those_of_the_current_folder(run, ct, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("some ct.nii.gz", "the liver")["status"] == "ok"
+
+
+def test_overlays_are_taken_in_order(ct, tmp_path, run):
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({"network_def": {"_target_": "inference_stubs.CannedNetwork", "completion": NO_BOX}}))
+    options = ["--output_dir", str(tmp_path / "out"), "--config_file", str(tmp_path / "overlay.json"), str(other)]
+    command_line.main([str(ct), "the liver", *options])
+    evidence = json.loads((tmp_path / "out" / "some ct" / "some ct_evidence.json").read_text())
+    assert evidence["status"] == "absent"
+
+
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        ("", r"1 of 1 cases could not be processed: some ct \(empty_query\)"),
+        ("x" * 10_000, r"some ct \(query_too_long\)"),
+        ("explode", r"some ct \(ValueError\)"),
+    ],
+)
+def test_a_case_that_fails_ends_with_its_reason(run, ct, query, message):
+    with pytest.raises(SystemExit, match=message):
+        run(ct, query)
+
+
+def test_a_missing_image_ends_with_its_reason(run, tmp_path, capsys):
+    with pytest.raises(SystemExit, match=r"nowhere \(missing_file\)"):
+        run(tmp_path / "nowhere.nii.gz", "the liver")
+    assert "nowhere.nii.gz does not exist; correct the path" in capsys.readouterr().out
+
+
+def test_a_device_that_is_not_there_is_named_without_a_traceback(ct, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    overlay = stub_overlay(tmp_path / "overlay.json")
+    with pytest.raises(SystemExit, match="medvol-r1: Device 'cuda' was asked for and this machine has 0 CUDA devices"):
+        command_line.main([str(ct), "liver", "--config_file", overlay, "--device", "cuda"])
+
+
+def test_missing_weights_name_the_key_and_the_command_that_gets_them(ct, tmp_path):
+    overlay = tmp_path / "weights.json"
+    overlay.write_text(json.dumps({"lvlm_path": str(tmp_path / "nowhere" / "lvlm")}))
+    with pytest.raises(SystemExit, match="medvol-r1: No language model at '.*nowhere/lvlm'.*hf download") as caught:
+        command_line.main([str(ct), "liver", "--config_file", str(overlay), "--output_dir", str(tmp_path / "out")])
+    assert "config key `lvlm_path`" in str(caught.value)
+
+
+def test_missing_medsam2_weights_name_the_key(ct, tmp_path):
+    overlay = tmp_path / "weights.json"
+    stub = {"_target_": "inference_stubs.CannedNetwork"}
+    overlay.write_text(json.dumps({"network_def": stub, "medsam2_path": "nowhere/medsam2"}))
+    with pytest.raises(SystemExit, match="no MedSAM2 weights at nowhere/medsam2.*`medsam2_path`"):
+        command_line.main([str(ct), "liver", "--config_file", str(overlay), "--output_dir", str(tmp_path / "out")])
+
+
+def test_a_package_without_its_bundle_says_how_to_install(monkeypatch, tmp_path):
+    monkeypatch.setattr(command_line, "__file__", str(tmp_path / "site-packages" / "medvol_r1" / "command_line.py"))
+    with pytest.raises(SystemExit, match=r"no configs/inference.json in .*pip install -c constraints.txt -e \."):
+        command_line.find_bundle()
