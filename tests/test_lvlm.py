@@ -174,7 +174,7 @@ def test_bad_weights_are_named(folder, tmp_path, damage):
         "empty": "holds no config.json",
         "truncated": "cannot be read",
         "other_model": "is a 'bert' model, need 'qwen3_vl'",
-        "other_size": "do not fit its config.json|cannot be read",
+        "other_size": "do not fit their config.json|cannot be read",
     }[damage]
     if damage != "no_folder":
         target.mkdir()

@@ -19,7 +19,7 @@ def select_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ValueError(f"Unknown device {name!r}; legal are auto, cpu, cuda, cuda:N (config key `device`).") from error
+        raise ValueError(f"Unknown device {name!r}; legal are auto, cpu, cuda and cuda:N (key `device`).") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"Device {name!r} was asked for and this machine has {torch.cuda.device_count()} CUDA devices; "

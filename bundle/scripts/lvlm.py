@@ -1,7 +1,7 @@
 """The large vision-language model: Qwen3-VL over the slices of a volume.
 
-Loading and the network are transformers'; what is here is the volume around it: slices to patches, one prompt prefix per
-volume, vision features computed once, many queries and samples behind the same prefilled prefix, and token
+Loading and the network are transformers'; what is here is the volume around it: slices to patches, one prompt prefix
+per volume, vision features computed once, many queries and samples behind the same prefilled prefix, and token
 log-probabilities of packed completions.
 """
 
@@ -197,7 +197,7 @@ class VolumeLVLM(nn.Module):
         if self.qwen is not None:
             return self
         if self.adapter is not None and not (Path(self.adapter) / "adapter_config.json").is_file():
-            raise WeightsError(f"No PEFT adapter in {self.adapter!r}: adapter_config.json is not there (key `adapter`).")
+            raise WeightsError(f"No PEFT adapter in {self.adapter!r}: it has no adapter_config.json (key `adapter`).")
         qwen = _load_qwen(self.path, self.dtype)
         if self.adapter is not None:
             qwen = PeftModel.from_pretrained(qwen, self.adapter).merge_and_unload()
@@ -382,7 +382,7 @@ class VolumeLVLM(nn.Module):
         cache: DynamicCache | None = None,
         starts_at: int | None = None,
     ) -> torch.Tensor:
-        """Hidden states [B, T, hidden] of ids [B, T]; `starts_at` is where the prefix begins in ids, None: not in it."""
+        """Hidden states [B, T, hidden] of ids [B, T]; `starts_at`: where the prefix begins in ids, None: not there."""
         base = self.base
         embeds = base.get_input_embeddings()(ids)
         visual: dict[str, object] = {}
@@ -460,7 +460,7 @@ class VolumeLVLM(nn.Module):
 
     def _completion(self, ids: torch.Tensor, ends: torch.Tensor) -> Completion:
         finished = bool(torch.isin(ids[-1], ends))
-        # Cut at the end token by id and keep all else: skip_special_tokens would take <think> away with some tokenizers.
+        # Cut at the end token by id and keep all else: skip_special_tokens takes <think> away with some tokenizers.
         text_ids = ids[:-1] if finished else ids
         text = self.prompts.tokenizer.decode(text_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return Completion(text=text, ids=ids, finished=finished)
@@ -487,7 +487,7 @@ def _load_qwen(path: str, dtype: torch.dtype) -> Qwen3VLForConditionalGeneration
         raise WeightsError(f"The weights in {path!r} cannot be read: {_first_line(error)}; {hint}.") from error
     wrong = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"]) + sorted(report["unexpected_keys"])
     if wrong:
-        raise WeightsError(f"The weights in {path!r} do not fit its config.json ({wrong[0]} and {len(wrong) - 1} more).")
+        raise WeightsError(f"The weights in {path!r} do not fit their config.json ({wrong[0]}, {len(wrong)} in all).")
     return model
 
 

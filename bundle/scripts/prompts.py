@@ -31,8 +31,8 @@ _TAG_START = re.compile(r"<(?=[|/!A-Za-z])")
 def neutralise(text: str, added_tokens: frozenset[str]) -> str:
     """Makes a user's text unable to form special tokens or tags; the words stay readable.
 
-    A `<` that opens something like a tag (`<|vision_start|>`, `<slice 3>`, `</answer>`) becomes the look-alike `‹`; "< 3 cm"
-    stays as it is. Any other added token of the tokenizer that still occurs is broken by a zero-width space.
+    A `<` that opens something like a tag (`<|vision_start|>`, `<slice 3>`, `</answer>`) becomes the look-alike `‹`;
+    "< 3 cm" stays as it is. Any other added token that still occurs is broken by a zero-width space.
 
     Args:
         text: the query, any Unicode.
@@ -78,7 +78,7 @@ class PromptBuilder:
         ids = self.tokenizer(" " + neutralise(query, added), add_special_tokens=False).input_ids
         leaked = set(ids) & set(self.tokenizer.added_tokens_decoder)
         if leaked:
-            raise ValueError(f"The query {query!r} encodes to added tokens {sorted(leaked)}; take them out of the text.")
+            raise ValueError(f"The query {query!r} encodes to added tokens {sorted(leaked)}; take them out of it.")
         _, tail = self._rendered(num_slices=1)
         return ids + self.tokenizer(tail, add_special_tokens=False).input_ids
 
@@ -97,7 +97,7 @@ class PromptBuilder:
         if text.count(_QUERY_MARK) != 1 or text.count(IMAGE_PAD) != num_slices:
             raise ValueError(
                 f"The chat template of {self.tokenizer.name_or_path!r} rendered {text.count(IMAGE_PAD)} images for "
-                f"{num_slices} slices and {text.count(_QUERY_MARK)} queries; it must render each once, as Qwen3-VL's does."
+                f"{num_slices} slices and {text.count(_QUERY_MARK)} queries; it must render each once, as Qwen3-VL's."
             )
         prefix, tail = text.split(_QUERY_MARK)
         return prefix, tail

@@ -1,7 +1,7 @@
 """The short rule-made reasoning that SFT shows between `<think>` and `</think>`.
 
-The paper needs no annotated chain of thought; a completion without any would teach the model to leave it out. A sentence
-that names what the query refers to, before any coordinate, also lets a reader see whether the query was understood.
+The paper needs no annotated chain of thought; a completion without any would teach the model to leave it out. A
+sentence that names what the query refers to, before any coordinate, also shows whether the query was understood.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Stage 1, supervised fine-tuning (paper, Sec. 2.4): engines that train and validate the language model's anchors.
 
-Both are MONAI's supervised engines with `_iteration` replaced: a batch is a list of volumes, each with K queries, and the
-K completions of a volume are packed behind one shared prefix (see `shared_prefix`).
+Both are MONAI's supervised engines with `_iteration` replaced: a batch is a list of volumes, each with K queries, and
+the K completions of a volume are packed behind one shared prefix (see `shared_prefix`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class SFTTrainer(SupervisedTrainer):
             train_data_loader=train_data_loader,
             network=network,
             optimizer=optimizer,
-            loss_function=nn.NLLLoss(),  # required by the base class; the loss is computed from packed log-probabilities
+            loss_function=nn.NLLLoss(),  # the base class wants one; ours comes from packed log-probabilities
             epoch_length=epoch_length,
             train_handlers=train_handlers,
             decollate=False,
@@ -107,8 +107,8 @@ class AnchorEvaluator(SupervisedEvaluator):
     """Greedy completions of held-out queries, scored as anchors.
 
     Metrics: `format_rate` (completions that parse), `R_a` (visibility of the target on the predicted key slice, paper
-    Sec. 2.5), `box_iou` (R_s's matched IoU with the true boxes of the predicted slice), both 0 for a completion that does
-    not parse and over present targets only; `absent_accuracy` over absent ones.
+    Sec. 2.5), `box_iou` (R_s's matched IoU with the true boxes of the predicted slice), both 0 for a completion that
+    does not parse and over present targets only; `absent_accuracy` over absent ones.
 
     Args:
         device: of the network.

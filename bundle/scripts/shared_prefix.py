@@ -1,8 +1,8 @@
 """Many branches behind one prefix, in one sequence.
 
-The prompt of a volume (S slices of visual tokens) is many times longer than a query or a completion, and it is the same
-for all of them. So it is computed once: one sequence holds the prefix and then every branch; a branch attends to its own
-ancestors only, and its positions start where its parent's end, as if it stood alone behind it.
+The prompt of a volume (S slices of visual tokens) is many times longer than a query or a completion, and it is the
+same for all of them. So it is computed once: one sequence holds the prefix and then every branch; a branch attends to
+its own ancestors only, and its positions start where its parent's end, as if it stood alone behind it.
 
     prefix --+-- query 1 --+-- completion 1.1
              |             +-- completion 1.2
@@ -58,14 +58,15 @@ def pack_tree(
     # Row b: which branches (shifted by one; 0 is the prefix) a token of branch b may see.
     visible = torch.eye(len(branches) + 1, dtype=torch.bool)
     visible[:, 0] = True
-    ids, positions, owner, predicted_by = [prefix_ids], [prefix_positions], [torch.zeros(num_prefix, dtype=torch.long)], []
+    ids, positions, predicted_by = [prefix_ids], [prefix_positions], []
+    owner = [torch.zeros(num_prefix, dtype=torch.long)]
     ends = [(num_prefix - 1, int(prefix_positions.max()) + 1)]  # index of the last token, next position
     offset = num_prefix
     for index, (parent, branch_ids) in enumerate(branches):
         if not PREFIX <= parent < index or len(branch_ids) == 0:
             raise ValueError(
-                f"Branch {index} has parent {parent} and {len(branch_ids)} tokens; the parent must be {PREFIX} (the prefix) "
-                "or an earlier branch, and a branch must not be empty."
+                f"Branch {index} has parent {parent} and {len(branch_ids)} tokens; the parent must be {PREFIX} (the "
+                "prefix) or an earlier branch, and a branch must not be empty."
             )
         visible[index + 1] |= visible[parent + 1]
         last_of_parent, start = ends[parent + 1]

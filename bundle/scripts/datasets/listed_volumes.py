@@ -22,10 +22,11 @@ from .volume_queries import VolumeQueries
 
 
 class ListedVolumes(Dataset):
-    """Volumes of a JSON list `[{"image", "label", "query", "target"?, "label_values"?}, ...]`, a volume's queries together.
+    """Volumes of a JSON list `[{"image", "label", "query", "target"?, "label_values"?}, ...]`.
 
-    Paths are relative to the list's folder. A label is a mask file on the image's grid; the target is where it is one of
-    `label_values`, by default wherever it is not zero. `target` is a plain name for the reasoning; default "target".
+    The queries of a volume stand together. Paths are relative to the list's folder. A label is a mask on the image's
+    grid; the target is where it is one of `label_values`, by default wherever it is not zero. `target` is a plain name
+    for the reasoning; default "target".
 
     Args:
         datalist: the JSON file.

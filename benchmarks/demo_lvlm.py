@@ -1,0 +1,131 @@
+"""The demo language model on test phantoms, beside an image-free prior.
+
+    python benchmarks/demo_lvlm.py --lvlm bundle/models/lvlm --volumes 64 --output bundle/docs/tables/demo_lvlm.md
+
+Each test phantom is asked in wordings of the training split and, anew, in wordings that training never had. The prior
+knows what each query refers to and answers with the median key slice and the median boxes of that target over training
+phantoms, without seeing the image.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from medvol_r1.anchor import EvidenceAnchor, boxes_px_to_1000, format_completion
+from medvol_r1.datasets.phantom_volumes import PhantomVolumes
+from medvol_r1.lvlm import VolumeLVLM
+from medvol_r1.phantom import SUBSETS
+from medvol_r1.sft_trainer import score_anchor
+from medvol_r1.targets import components_to_boxes
+from tqdm import tqdm
+
+WORDINGS = {"train": "seen wordings", "test": "unseen wordings"}
+
+
+class MedianPrior:
+    """The median answer of each target over some volumes.
+
+    Args:
+        volumes: training phantoms.
+    """
+
+    def __init__(self, volumes: PhantomVolumes) -> None:
+        positions: dict[str, list[float]] = defaultdict(list)
+        boxes: dict[str, dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
+        for index in tqdm(range(len(volumes)), desc="prior", leave=False):
+            item = volumes[index]
+            for target, mask in zip(item.targets, item.masks.numpy(), strict=True):
+                if mask.any():
+                    key_index = int(mask.sum(axis=(1, 2)).argmax())
+                    found = np.array(components_to_boxes(mask[key_index]), dtype=float)
+                    positions[target].append(key_index / (len(mask) - 1))
+                    boxes[target][len(found)].append(found)
+        self.position = {target: float(np.median(values)) for target, values in positions.items()}
+        # of the most frequent number of boxes, which stand from left to right
+        self.boxes = {
+            target: np.median(max(by_count.values(), key=len), axis=0) for target, by_count in boxes.items()
+        }
+
+    def answer(self, target: str, mask: np.ndarray) -> str:
+        """The completion for a target; the mask gives the number of slices and their size only."""
+        if target not in self.position:
+            return format_completion(EvidenceAnchor(0, ()))
+        boxes = boxes_px_to_1000(self.boxes[target], *mask.shape[1:])
+        return format_completion(EvidenceAnchor(round(self.position[target] * (len(mask) - 1)), boxes))
+
+
+def score(lvlm: VolumeLVLM, prior: MedianPrior, volumes: int, size: int, slices: int) -> list[dict[str, object]]:
+    """A row for each query of the test phantoms."""
+    rows = []
+    for subset in SUBSETS:
+        for wording, name in WORDINGS.items():
+            phantoms = PhantomVolumes("test", volumes, slices, size, [subset], paraphrases=wording)
+            for index in tqdm(range(volumes), desc=f"{subset}, {name}", leave=False):
+                item = phantoms[index]
+                answers = lvlm.generate(item.slices, item.texts)
+                for target, mask, (answer,) in zip(item.targets, item.masks.numpy(), answers, strict=True):
+                    row = {"subset": subset, "wording": name, "target": target, "present": bool(mask.any())}
+                    rows.append(row | score_anchor(answer.text, mask) | _prefixed(prior.answer(target, mask), mask))
+    return rows
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Markdown: all, each wording, each subset, each target."""
+    groups = {"all": rows}
+    groups |= {name: [row for row in rows if row["wording"] == name] for name in WORDINGS.values()}
+    for subset in SUBSETS:
+        groups[f"`{subset}`"] = [row for row in rows if row["subset"] == subset]
+        for name in WORDINGS.values():
+            groups[f"`{subset}`, {name}"] = [row for row in groups[f"`{subset}`"] if row["wording"] == name]
+    for target in sorted({str(row["target"]) for row in rows}):
+        groups[target] = [row for row in rows if row["target"] == target]
+    lines = [
+        "| queries | n | format rate | R_a | box IoU | prior R_a | prior box IoU | absent n | absent found absent |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, group in groups.items():
+        present = [row for row in group if row["present"]]
+        absent = [row for row in group if not row["present"]]
+        values = [_mean(present, key) for key in ("R_a", "box_iou", "prior R_a", "prior box_iou")]
+        lines.append(
+            f"| {name} | {len(present)} | {_mean(group, 'format_rate')} | {' | '.join(values)} "
+            f"| {len(absent)} | {_mean(absent, 'absent_accuracy')} |"
+        )
+    return "\n".join(lines)
+
+
+def _prefixed(text: str, mask: np.ndarray) -> dict[str, float]:
+    return {f"prior {name}": value for name, value in score_anchor(text, mask).items()}
+
+
+def _mean(rows: list[dict[str, object]], key: str) -> str:
+    return f"{np.mean([row[key] for row in rows]):.3f}" if rows else "-"
+
+
+def main() -> None:
+    """The command of the module's head."""
+    parser = argparse.ArgumentParser(description="Score the demo language model on test phantoms.")
+    parser.add_argument("--lvlm", default="bundle/models/lvlm", help="folder of the model")
+    parser.add_argument("--volumes", type=int, default=64, help="test phantoms of each subset")
+    parser.add_argument("--prior_volumes", type=int, default=300, help="training phantoms behind the prior")
+    parser.add_argument("--size", type=int, default=96, help="side of a slice in pixels")
+    parser.add_argument("--slices", type=int, default=24, help="shown slices")
+    parser.add_argument("--output", type=Path, help="file for the table")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    prior = MedianPrior(PhantomVolumes("train", options.prior_volumes, options.slices, options.size))
+    lvlm = VolumeLVLM(options.lvlm, slice_size=options.size, max_new_tokens=256).load()
+    text = table(score(lvlm, prior, options.volumes, options.size, options.slices))
+    print(text)
+    if options.output:
+        command = f"python benchmarks/demo_lvlm.py --lvlm {options.lvlm} --volumes {options.volumes}"
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(f"Printed by `{command}`.\n\n{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
