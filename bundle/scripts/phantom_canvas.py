@@ -5,6 +5,7 @@ share of the voxel that the shape covers, so that borders show partial volume. A
 that a structure's slices are contiguous in memory. All of them are float32.
 """
 
+from math import ceil
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,19 @@ class Region(NamedTuple):
     z: np.ndarray
 
 
+class _Axis(NamedTuple):
+    """Evenly spaced voxel centres along one axis of the grid, mm."""
+
+    first: float
+    step: float
+    size: int
+
+    @classmethod
+    def of(cls, centres: np.ndarray) -> "_Axis":
+        step = float(centres[-1] - centres[0]) / (len(centres) - 1) if len(centres) > 1 else 1.0
+        return cls(float(centres[0]), step, len(centres))
+
+
 class Canvas:
     """A CT volume and its label map while they are painted.
 
@@ -53,11 +67,11 @@ class Canvas:
         warp_rng: np.random.Generator,
         warp_mm: float,
     ):
-        self._axes = [np.asarray(axis, np.float32) for axis in (x_mm, y_mm, z_mm)]
-        self._cos, self._sin = np.float32(np.cos(roll_rad)), np.float32(np.sin(roll_rad))
-        x, y, z = self._axes
+        x, y, z = (np.asarray(axis, np.float32) for axis in (x_mm, y_mm, z_mm))
+        self._axes = [_Axis.of(axis) for axis in (x, y, z)]
+        self._cos, self._sin = float(np.cos(roll_rad)), float(np.sin(roll_rad))
         basis = [
-            _spline_basis(axis, low, count) for axis, low, count in zip(self._axes, _WARP_LOW, _WARP_COUNT, strict=True)
+            _spline_basis(axis, low, count) for axis, low, count in zip((x, y, z), _WARP_LOW, _WARP_COUNT, strict=True)
         ]
         controls = warp_rng.uniform(-warp_mm, warp_mm, (3, *_WARP_COUNT[::-1])).astype(np.float32)
         fields = [_spline_field(control, basis) for control in controls]
@@ -67,20 +81,21 @@ class Canvas:
         fields[2] += z[:, None, None]
         self._fields = fields
         # The border of a shape is as wide as a pixel: that is the in-plane partial volume.
-        self._border = np.float32(abs(x[1] - x[0]))
+        self._pixel = self._axes[0].step
         self.image = np.full(fields[0].shape, -1000.0, np.float32)
         self.label = np.zeros(fields[0].shape, np.uint8)
 
     def region(self, centre: tuple[float, float, float], half: tuple[float, float, float]) -> Region:
         """The box around `centre` that surely holds centre +- half (mm of the standard patient); it may be empty."""
-        cos, sin = float(self._cos), float(self._sin)
+        cos, sin = self._cos, self._sin
         middles = (cos * centre[0] - sin * centre[1], sin * centre[0] + cos * centre[1], centre[2])
         reaches = (cos * half[0] + abs(sin) * half[1], abs(sin) * half[0] + cos * half[1], half[2])
         where = []
         for axis, margin, middle, reach in zip(self._axes, self._margins, middles, reaches, strict=True):
-            reach = reach + margin + float(self._border)
-            low, high = np.searchsorted(axis, (middle - reach, middle + reach))
-            where.append(slice(int(low), int(high)))
+            low, high = middle - reach - margin - self._pixel, middle + reach + margin + self._pixel
+            start = min(max(ceil((low - axis.first) / axis.step), 0), axis.size)
+            stop = min(max(ceil((high - axis.first) / axis.step), start), axis.size)
+            where.append(slice(start, stop))
         box = (where[2], where[1], where[0])
         x, y, z = (field[box] for field in self._fields)
         return Region(box, x, y, z)
@@ -93,7 +108,7 @@ class Canvas:
         """Paint a shape: blend its HU by coverage and set its label (0 takes the labels below it away)."""
         if not distance.size:
             return
-        cover = distance * (1 / self._border)
+        cover = distance * (1 / self._pixel)
         cover += 0.5
         np.clip(cover, 0, 1, out=cover)
         image = self.image[region.where]
@@ -116,41 +131,44 @@ class Canvas:
         Returns:
             Its box, and its signed distance there.
         """
-        path, thickness = np.asarray(points, np.float32), np.asarray(radii, np.float32)
-        region = self._box(path, thickness.max() + halo)
+        path, thickness = np.asarray(points, float), np.asarray(radii, float).tolist()
+        region = self._box(path.min(axis=0).tolist(), path.max(axis=0).tolist(), max(thickness) + halo)
         best = np.full(region.x.shape, -1e3, np.float32)
         if not best.size:
             return region, best
-        for start, end, radius0, radius1 in zip(path[:-1], path[1:], thickness[:-1], thickness[1:], strict=True):
-            piece = self._box(np.stack((start, end)), max(radius0, radius1) + halo)
-            axis = end - start
+        points_mm = path.tolist()
+        for start, end, radius, radius_end in zip(points_mm, points_mm[1:], thickness, thickness[1:], strict=False):
+            low, high = list(map(min, start, end)), list(map(max, start, end))
+            piece = self._box(low, high, max(radius, radius_end) + halo)
+            if not piece.x.size:
+                continue
+            axis = [b - a for a, b in zip(start, end, strict=True)]
             dx, dy, dz = piece.x - start[0], piece.y - start[1], piece.z - start[2]
             along = dx * axis[0]
             along += dy * axis[1]
             along += dz * axis[2]
-            along *= 1 / np.dot(axis, axis)
+            along *= 1 / sum(step * step for step in axis)
             np.clip(along, 0, 1, out=along)
             dx -= along * axis[0]
             dy -= along * axis[1]
             dz -= along * axis[2]
-            along *= radius1 - radius0
-            along += radius0
+            along *= radius_end - radius
+            along += radius
             along -= np.sqrt(dx * dx + dy * dy + dz * dz)
-            inside = best[
-                tuple(
-                    slice(s.start - o.start, s.stop - o.start) for s, o in zip(piece.where, region.where, strict=True)
-                )
-            ]
-            np.maximum(inside, along, out=inside)
+            inside = tuple(
+                slice(s.start - o.start, s.stop - o.start) for s, o in zip(piece.where, region.where, strict=True)
+            )
+            np.maximum(best[inside], along, out=best[inside])
         return region, best
 
-    def _box(self, points: np.ndarray, reach: float) -> Region:
-        low, high = points.min(axis=0) - reach, points.max(axis=0) + reach
-        return self.region(tuple((low + high) / 2), tuple((high - low) / 2))
+    def _box(self, low: list[float], high: list[float], reach: float) -> Region:
+        x, y, z = ((a + b) / 2 for a, b in zip(low, high, strict=True))
+        half_x, half_y, half_z = ((b - a) / 2 + reach for a, b in zip(low, high, strict=True))
+        return self.region((x, y, z), (half_x, half_y, half_z))
 
     def add_layer(self, distance: np.ndarray, step_hu: float) -> None:
         """Add a step of HU inside a shape [Z,Y,X] that spans the canvas: for nested layers, cheaper than painting."""
-        cover = distance * (1 / self._border)
+        cover = distance * (1 / self._pixel)
         cover += 0.5
         np.clip(cover, 0, 1, out=cover)
         cover *= np.float32(step_hu)

@@ -30,7 +30,9 @@ def paint_liver(canvas: Canvas, patient: Patient, cavity: np.ndarray, rng: np.ra
     gall = rng.normal(0, 4, 3)
     bottom, top = tip, patient.dome_z
     centre = (-64, 0, (bottom + top) / 2 + 4)
-    region = canvas.region((-30, -5, (bottom + top) / 2), (100, 95, (top - bottom) / 2 + 12))
+    region = canvas.region(
+        ((left_reach - 122) / 2, -6, (bottom + top) / 2), ((left_reach + 134) / 2, 88, (top - bottom) / 2 + 4)
+    )
     right = ellipsoid(region, centre, (66 * grow, 84 * grow, (top - bottom) / 2 + 8), lean=(0.12, -0.05), bumps=bumps)
     left_x = (left_reach - 60) / 2
     left = ellipsoid(region, (left_x, -42, 92), (left_reach - left_x + 8, 34, 34), turn_rad=-0.18, lean=(-0.1, 0.1))

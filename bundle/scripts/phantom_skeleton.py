@@ -59,8 +59,10 @@ def paint_ribs(canvas: Canvas, cavity: np.ndarray, rng: np.random.Generator) -> 
     depth = cavity[region.where] + 4
     rib = 4.2 * (np.float32(1.15) - np.sqrt((axial / 7.5) ** 2 + (depth / 4.2) ** 2))
     # The lowest ribs float; above them the front is cartilage.
-    front = np.where(index < 1, 30.0, np.where(index < 2, 0.0, -52.0)).astype(np.float32)
-    rib = np.minimum(rib, np.where((index >= 0) & (index <= 10), region.y - front, -50))
+    front = np.maximum(30 - 41 * index, -52)
+    np.minimum(rib, region.y - front, out=rib)
+    np.minimum(rib, 8 * index + 4, out=rib)  # none below the lowest,
+    np.minimum(rib, 84 - 8 * index, out=rib)  # none above the eleventh
     canvas.paint(region, rib, 430.0, _BONE)
     canvas.paint(region, rib - 2.6, 220.0, _BONE)
     sternum = canvas.region((0, -98, 200), (26, 30, 75))
