@@ -1,5 +1,7 @@
 """The training engine of the propagator: it learns, it resumes, it freezes what it is told to."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,10 @@ from medvol_r1.propagator_trainer import (
     resume_and_save,
 )
 from medvol_r1.tiny_medsam2 import build_tiny_medsam2
+from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
+
+BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +201,44 @@ def test_inscribed_ellipse_fills_pi_over_four_of_its_box():
     ellipse = inscribed_ellipses(torch.tensor([[10.0, 20, 90, 60]]), 80, 100)
     assert float(ellipse.sum()) == pytest.approx(np.pi / 4 * 80 * 40, rel=0.01)
     assert not ellipse[:, :10].any() and not ellipse[60:].any()
+
+
+def test_configs_run_both_stages(tmp_path, monkeypatch):
+    """Stage 1, then stage 2 from what stage 1 wrote; small in everything."""
+    monkeypatch.syspath_prepend(str(BUNDLE))  # configs name the code `scripts.*`
+    small = {
+        "device": "cpu",
+        "image_size": 32,
+        "random_volumes": 2,
+        "phantom_volumes": 1,
+        "validation_volumes": 1,
+        "epochs": 1,
+        "epoch_length": 2,
+        "clips": 2,
+        "val_interval": 1,
+        "bundle_root": str(BUNDLE),
+    }
+    base = str(BUNDLE / "configs" / "train_propagator.json")
+    stages = {
+        "slices": (base, {}),
+        "clips": (
+            [base, str(BUNDLE / "configs" / "propagator_clips.json")],
+            {"init_path": str(tmp_path / "slices" / "model"), "clip_lengths": [2]},
+        ),
+    }
+    for name, (config, changes) in stages.items():
+        workflow = ConfigWorkflow(
+            config,
+            meta_file=str(BUNDLE / "configs" / "metadata.json"),
+            logging_file=False,
+            workflow_type="train",
+            output_dir=str(tmp_path / name),
+            **small,
+            **changes,
+        )
+        workflow.initialize()
+        assert workflow.check_properties() == []
+        workflow.run()
+        workflow.finalize()
+        assert load_medsam2(tmp_path / name / "model").image_size == 32
+        assert (tmp_path / name / "last.pt").is_file() and list((tmp_path / name).glob("events.*"))
