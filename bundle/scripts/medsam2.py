@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import Sam2VideoConfig, Sam2VideoModel
 from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
@@ -188,18 +189,7 @@ def _load_official(path: Path) -> Sam2VideoModel:
     state_dict = checkpoint.get("model") if isinstance(checkpoint, Mapping) else None
     if not isinstance(state_dict, Mapping) or not all(isinstance(v, Tensor) for v in state_dict.values()):
         raise WeightFileError(f'{path} is not an official checkpoint of the form {{"model": state_dict}}. {HOW_TO_GET}')
-    model = Sam2VideoModel(t512_config())
-    converted = convert_official_state_dict(state_dict)
-    own = model.state_dict()
-    _check_tensors(
-        path,
-        "sam2.1_hiera_t512",
-        missing=own.keys() - converted.keys(),
-        unused=converted.keys() - own.keys(),
-        reshaped=[k for k in own.keys() & converted.keys() if own[k].shape != converted[k].shape],
-    )
-    model.load_state_dict(converted)
-    return model
+    return _filled(t512_config(), convert_official_state_dict(state_dict), path, "sam2.1_hiera_t512")
 
 
 def _load_pretrained(folder: Path) -> Sam2VideoModel:
@@ -212,26 +202,27 @@ def _load_pretrained(folder: Path) -> Sam2VideoModel:
         raise WeightFileError(f"{config_path} is not a configuration ({error}). {HOW_TO_GET}") from error
     if model_type != "sam2_video":
         raise WeightFileError(f"{config_path} has another architecture: {model_type!r}, not 'sam2_video'. {HOW_TO_GET}")
-    if not any(folder.glob("*.safetensors")):
+    weights = folder / "model.safetensors"
+    if not weights.exists():
         raise FileNotFoundError(f"{folder} has no model.safetensors beside its config.json. {HOW_TO_GET}")
     try:
-        model, report = Sam2VideoModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True
-        )
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise WeightFileError(f"the weights in {folder} are truncated or damaged ({error}). {HOW_TO_GET}") from error
-    _check_tensors(
-        folder,
-        "its config.json",
-        missing=report["missing_keys"],
-        unused=report["unexpected_keys"],
-        reshaped=[entry[0] for entry in report["mismatched_keys"]],
-    )
-    return model
+        state_dict = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise WeightFileError(f"{weights} is truncated or damaged ({error}). {HOW_TO_GET}") from error
+    return _filled(Sam2VideoConfig.from_pretrained(folder), state_dict, folder, "its config.json")
 
 
-def _check_tensors(path: Path, architecture: str, *, missing, unused, reshaped) -> None:
-    found = {"missing": missing, "unused": unused, "of another shape": reshaped}
-    parts = [f"{len(names)} {what} (e.g. {', '.join(sorted(names)[:3])})" for what, names in found.items() if names]
+def _filled(config: Sam2VideoConfig, state_dict: Mapping[str, Tensor], path: Path, architecture: str) -> Sam2VideoModel:
+    """A model with exactly these tensors."""
+    model = Sam2VideoModel(config)
+    own = model.state_dict()
+    problems = {
+        "missing": own.keys() - state_dict.keys(),
+        "unused": state_dict.keys() - own.keys(),
+        "of another shape": [k for k in own.keys() & state_dict.keys() if own[k].shape != state_dict[k].shape],
+    }
+    parts = [f"{len(names)} {what} (e.g. {', '.join(sorted(names)[:3])})" for what, names in problems.items() if names]
     if parts:
         raise WeightFileError(f"{path} does not fit {architecture}: {'; '.join(parts)}. {HOW_TO_GET}")
+    model.load_state_dict(state_dict)
+    return model
