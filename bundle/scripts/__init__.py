@@ -1,19 +1,61 @@
 """MedVol-R1: a CT volume and a clinical query become a 3D mask with evidence.
 
-One flow, one direction of imports (each line may import those above it, never those below):
+One flow, one direction of imports: each line may import those above it, never those below (tests/test_docs.py).
 
-    anchor          what the language model says: key slice and boxes; parsing, formatting, the 0-1000 codec
-    metrics         visibility of the key slice, matched box IoU, DSC and IoU of masks
-    phantom         procedural CT volumes with label maps          queries       clinical questions about them
-    transforms      volume <-> shown slices                        targets       label mask -> anchor for SFT
-    prompts         `<slice i>` tags, chat template, neutralised user text
-    lvlm            Qwen3-VL: generate, token log-probabilities    tiny_lvlm     builds the small demo model
-    shared_prefix   many queries of a volume behind one prompt
-    medsam2         Sam2Video weights                              propagation   anchor -> mask through the slices
-    inferer         the chain of the above as a MONAI Inferer      report        mask, evidence JSON, picture
-    datasets/       what training and inference read
-    evaluator, sft_trainer       Ignite engines; they import everything, nothing imports them
-    command_line    the `medvol-r1` command
+    anchor                      what the language model says: key slice and boxes; parsing, formatting, 0-1000 codec
+    metrics                     visibility of the key slice, matched box IoU, DSC and IoU of masks
+    device                      which device to compute on
+
+    slice_geometry              where the shown slices lie in the source volume, and the way back
+    volume_io                   NIfTI to checked volumes
+    query_text                  the user's text, verbatim, into the image's meta data
+    transforms                  volume <-> shown slices, as dictionary transforms
+
+    phantom_canvas              painting with partial volume on a warped body
+    phantom_anatomy             the patient: what its structures share; trunk, chest, vessels, bowel
+    phantom_skeleton            bones, muscles of the spine, head
+    phantom_organs              the abdominal organs with labels
+    phantom_lesions             tumors and cysts of the kidneys
+    phantom                     procedural CT volumes with label maps
+    lesions                     which kidney a lesion belongs to; what a query's resolver points at
+    phrases                     the words of the queries
+    queries                     clinical questions about phantoms, composed from phrases
+
+    targets                     label mask -> anchor for SFT
+    reasoning                   the rule-made reasoning of SFT
+    prompts                     `<slice i>` tags, chat template, neutralised user text
+    shared_prefix               many queries of a volume behind one prompt
+    lvlm                        Qwen3-VL: generate, token log-probabilities
+    tiny_lvlm                   builds the small demo model
+    memory_plan                 what training at a given size needs
+
+    medsam2                     weights of MedSAM2 as a Sam2VideoModel
+    medsam2_steps               encode, decode, remember, attend: batched over objects
+    tiny_medsam2                builds the small demo model
+    propagation                 anchor -> mask through the slices
+    clip_network                the same steps over a clip, for training
+    propagator_loss             loss of a clip
+
+    datasets.volume_queries     a volume with its queries: the unit of training
+    datasets.phantom_volumes    phantoms made on the fly
+    datasets.write_phantoms     phantoms as files
+    datasets.demo_cases         the cases of a run that was given none
+    datasets.cases              the cases of a run
+    datasets.listed_volumes     training volumes on disk
+    datasets.random_shapes      label volumes of shapes without names
+    datasets.clips              clips around objects, for the propagator
+
+    inferer                     the chain as a MONAI inferer
+    evidence_picture            query, reasoning, key slice, boxes and mask on one page
+    report                      mask, evidence JSON, picture, table
+
+    evaluator                   engine of inference
+    sft_trainer                 engines of stage 1: training, validation
+    propagator_evaluator        engine that scores a propagator
+    propagator_trainer          engine that trains one
+    command_line                the `medvol-r1` command
+
+Nothing imports the engines; configs name them.
 
 Dimension letters: X, Y, Z axes of the source volume; S shown slices; H, W rows and columns of a shown slice;
 C channels; N boxes or objects; K queries of a volume; G completions of a query; T tokens; P tokens of a shared prefix.
