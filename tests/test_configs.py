@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from medvol_r1.datasets.demo_cases import write_demo_cases
 from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from monai.bundle.config_item import ComponentLocator
@@ -113,20 +114,42 @@ def test_references_lead_somewhere(path):
 
 @pytest.mark.parametrize("path", [path for path in CONFIGS if path.parent == BUNDLE / "configs"], ids=name_of)
 def test_check_properties_finds_nothing_missing(path, weights, tmp_path):
-    stack = stack_of(path)
+    assert missing_properties(stack_of(path), weights, tmp_path) == []
+
+
+def test_the_overlay_of_the_papers_scale_fits_inference_too(weights, tmp_path):
+    stack = [BUNDLE / "configs" / name for name in ("inference.json", "qwen3vl_4b.json")]
+    assert missing_properties(stack, weights, tmp_path) == []
+
+
+def missing_properties(stack, weights, tmp_path):
+    """`check_properties` of a stack of configs, made small; only keys that the configs have are overridden."""
+    config = ConfigParser.load_config_files([str(file) for file in stack])
     kind = "train" if "train" in stack[0].stem else "infer"
-    overrides = {"bundle_root": str(BUNDLE), "output_dir": str(tmp_path)}
-    if kind == "infer":
-        overrides |= {"lvlm_path": str(weights / "lvlm"), "medsam2_path": str(weights / "medsam2"), "device": "cpu"}
+    demo = write_demo_cases(tmp_path / "cases")
+    small = {
+        "output_dir": str(tmp_path),
+        "device": "cpu",
+        "lvlm_path": str(weights / "lvlm"),
+        "medsam2_path": str(weights / "medsam2"),
+        "init_path": str(weights / "medsam2"),
+        "train_datalist": str(demo),
+        "validation_datalist": str(demo),
+        "max_steps": 2,
+        "validation_volumes": 3,
+        "random_volumes": 2,
+        "phantom_volumes": 3,
+    }
     workflow = ConfigWorkflow(
         [str(file) for file in stack],
         meta_file=str(BUNDLE / "configs" / "metadata.json"),
         logging_file=False,
         workflow_type=kind,
-        **overrides,
+        bundle_root=str(BUNDLE),
+        **{key: value for key, value in small.items() if key in config},
     )
     workflow.initialize()
-    assert workflow.check_properties() == []
+    return workflow.check_properties()
 
 
 def test_the_metadata_is_complete():

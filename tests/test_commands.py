@@ -1,0 +1,128 @@
+"""The commands of the README, as a user types them, from where a user stands.
+
+The two that the README shows run in a process of their own; the others in this one, through the same entry point, which
+saves ten seconds of imports each.
+"""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from traceback import format_exception
+
+import nibabel as nib
+import numpy as np
+import pytest
+from inference_stubs import stub_overlay
+from medvol_r1.tiny_medsam2 import build_tiny_medsam2
+from test_cases import HOSTILE
+from tiny_models import save_random_lvlm
+
+ROOT = Path(__file__).resolve().parents[1]
+LVLM, MEDSAM2 = ROOT / "bundle" / "models" / "lvlm", ROOT / "bundle" / "models" / "medsam2"
+
+
+def run(*arguments, cwd=ROOT):
+    """Exit status, stdout and stderr of `python -m monai.bundle run ...`."""
+    command = [sys.executable, "-m", "monai.bundle", "run", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def ct(tmp_path_factory):
+    path = tmp_path_factory.mktemp("volume") / "ct.nii.gz"
+    voxels = np.random.default_rng(0).normal(0, 200, (20, 24, 6)).astype(np.int16)
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 3.0, 1.0])), path)
+    return path
+
+
+@pytest.fixture
+def run_stubs(tmp_path, monkeypatch):
+    """Runs `python -m monai.bundle run` from inside the bundle, with stubs in the place of both models."""
+    overlay = stub_overlay(tmp_path / "overlay.json")
+    fixed = ["--config_file", f"['configs/inference.json','{overlay}']", "--output_dir", str(tmp_path / "out")]
+    monkeypatch.chdir(ROOT / "bundle")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run_here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["monai.bundle", "run", *fixed, *map(str, arguments)])
+        runpy.run_module("monai.bundle", run_name="__main__")
+
+    return run_here
+
+
+def test_from_the_root_with_random_weights_a_labelled_phantom_is_answered_and_scored(tmp_path):
+    save_random_lvlm(tmp_path / "lvlm")
+    build_tiny_medsam2().save_pretrained(tmp_path / "medsam2")
+    weights = ["--lvlm_path", tmp_path / "lvlm", "--medsam2_path", tmp_path / "medsam2"]
+    small = ["--lvlm_slice_size", 32, "--max_new_tokens", 8, "--output_dir", tmp_path / "out"]
+    status, printed, errors = run(
+        "--config_file", "bundle/configs/inference.json", "--bundle_root", "bundle", *weights, *small
+    )
+    assert status == 0, errors
+    for case in ("phantom_liver", "phantom_kidneys"):
+        for ending in ("mask.nii.gz", "evidence.json", "evidence.png"):
+            assert (tmp_path / "out" / case / f"{case}_{ending}").is_file()
+        evidence = json.loads((tmp_path / "out" / case / f"{case}_evidence.json").read_text())
+        assert evidence["status"] == "missing_tag", "eight random tokens are no answer; the run goes on"
+        assert evidence["slices_shown"] == 24
+    assert printed.count("DSC") == 3 and "written to" in printed
+
+
+@pytest.mark.skipif(not LVLM.is_dir() or not MEDSAM2.is_dir(), reason="the demo weights are not in this tree")
+def test_from_inside_the_bundle_the_demo_weights_find_the_organs(tmp_path):
+    status, printed, errors = run(
+        "--config_file", "configs/inference.json", "--output_dir", tmp_path / "out", cwd=ROOT / "bundle"
+    )
+    assert status == 0, errors
+    rows = [line.split() for line in printed.splitlines() if line.startswith("phantom_") and ":" not in line]
+    assert [row[:2] for row in rows] == [["phantom_liver", "ok"], ["phantom_kidneys", "ok"]]
+    assert min(float(row[3]) for row in rows) > 0.5, printed
+
+
+def test_one_bad_case_is_reported_at_the_end_and_the_others_are_written(run_stubs, ct, tmp_path, capsys):
+    (tmp_path / "not_nifti.nii.gz").write_text("text")
+    cases = [{"image": "missing.nii.gz", "query": "liver"}, {"image": "not_nifti.nii.gz", "query": "liver"}]
+    cases += [{"image": str(ct), "query": query, "case": f"text_{n}"} for n, query in enumerate(HOSTILE)]
+    cases += [{"image": str(ct), "query": "", "case": "empty"}, {"image": str(ct), "query": "explode", "case": "boom"}]
+    cases += [{"image": str(ct), "query": "x" * 10_000, "case": "long"}]
+    (tmp_path / "list.json").write_text(json.dumps(cases))
+    with pytest.raises(SystemExit) as caught:
+        run_stubs("--datalist", tmp_path / "list.json")
+    # In the order of the list; a text as the code of a SystemExit is printed and gives the exit status 1.
+    assert caught.value.code == (
+        f"5 of {len(cases)} cases could not be processed: missing (missing_file), not_nifti (not_nifti), "
+        "empty (empty_query), boom (ValueError), long (query_too_long)"
+    )
+    printed = capsys.readouterr().out
+    assert "missing: " in printed and "missing.nii.gz does not exist; correct the path" in printed
+    for number, query in enumerate(HOSTILE):
+        evidence = (tmp_path / "out" / f"text_{number}" / f"text_{number}_evidence.json").read_text(encoding="utf-8")
+        assert json.loads(evidence)["query"] == query
+
+
+# What the command line of monai.bundle leaves alone; the rest is in the head of datasets/cases.py.
+@pytest.mark.parametrize("query", [text for text in HOSTILE if not text.startswith(("%", "--", "$import"))])
+def test_a_query_on_the_command_line_is_taken_verbatim(run_stubs, ct, tmp_path, query):
+    run_stubs("--image", ct, "--query", query)
+    assert json.loads((tmp_path / "out" / "ct" / "ct_evidence.json").read_text(encoding="utf-8"))["query"] == query
+    mask, image = nib.load(tmp_path / "out" / "ct" / "ct_mask.nii.gz"), nib.load(ct)
+    assert mask.shape == image.shape and np.array_equal(mask.affine, image.affine)
+
+
+def test_a_cuda_device_that_is_not_there_is_a_clear_error(run_stubs, ct):
+    with pytest.raises(RuntimeError) as caught:
+        run_stubs("--image", ct, "--query", "liver", "--device", "cuda:99")
+    assert "Device 'cuda:99' was asked for and this machine has" in "".join(format_exception(caught.value))
+
+
+@pytest.mark.real_ct
+def test_a_real_ct_is_answered_on_its_own_grid(run_stubs, real_ct_path, tmp_path):
+    run_stubs("--image", real_ct_path, "--query", "the organ that makes bile")
+    mask, image = nib.load(tmp_path / "out" / "example_ct" / "example_ct_mask.nii.gz"), nib.load(real_ct_path)
+    assert mask.shape == image.shape and np.array_equal(mask.affine, image.affine)
+    assert mask.get_data_dtype() == np.uint8 and np.asarray(mask.dataobj).any()
