@@ -1,5 +1,6 @@
 """The training engine of the propagator: it learns, it resumes, it freezes what it is told to."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -205,7 +206,7 @@ def test_inscribed_ellipse_fills_pi_over_four_of_its_box():
 
 def test_configs_run_both_stages(tmp_path, monkeypatch):
     """Stage 1, then stage 2 from what stage 1 wrote; small in everything."""
-    monkeypatch.syspath_prepend(str(BUNDLE))  # configs name the code `scripts.*`
+    monkeypatch.setattr(sys, "path", list(sys.path))  # `initialize` adds the bundle
     small = {
         "device": "cpu",
         "image_size": 32,
