@@ -1,4 +1,4 @@
-"""The whole chain as a MONAI inferer: slices and a query become a mask and its evidence (paper, Fig. 2)."""
+"""The whole chain as a MONAI inferer: slices and a query become a mask and its evidence (paper, Fig. 1)."""
 
 from __future__ import annotations
 
