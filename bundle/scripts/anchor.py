@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -189,7 +190,7 @@ def _split_blocks(text: str) -> tuple[str, str] | ParseFailure:
     return think, answer
 
 
-def _anchor_from_answer(key_slice: object, boxes: object, num_slices: int) -> EvidenceAnchor | ParseFailure:
+def _anchor_from_answer(key_slice: Any, boxes: Any, num_slices: int) -> EvidenceAnchor | ParseFailure:
     if not _is_integer(key_slice):
         return ParseFailure("key_slice_not_integer", _short(repr(key_slice)))
     if not 1 <= key_slice <= num_slices:

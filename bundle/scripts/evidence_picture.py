@@ -50,8 +50,9 @@ def draw_evidence(
         truth: [X, Y, Z], nonzero is the label, or None.
         scores: to print, by name ("DSC"); each a number in 0..1.
     """
-    lps = [None if part is None else apply_orientation(part, geometry.orientation) for part in (volume_hu, mask, truth)]
-    volume, predicted, true = lps[0], lps[1] != 0, None if lps[2] is None else lps[2] != 0
+    volume = apply_orientation(volume_hu, geometry.orientation)
+    predicted = np.asarray(apply_orientation(mask, geometry.orientation)) != 0
+    true = None if truth is None else np.asarray(apply_orientation(truth, geometry.orientation)) != 0
     view = _View(volume, predicted, true, geometry, window_hu)
     has_key = record["key_slice"] is not None
     key_index = record["key_slice"] - 1 if has_key else len(geometry.source_index) // 2

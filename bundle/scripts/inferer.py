@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
+from .anchor import EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion, split_think
 from .propagation import SlicePropagator
 
 ABSENT = "absent"
@@ -95,7 +95,7 @@ class EvidenceInferer(Inferer):
             evidence |= {"key_index": anchor.key_index, "boxes_1000": [list(box) for box in anchor.boxes_xyxy_1000]}
             evidence["boxes_px"] = np.round(boxes, 2).tolist()
         mask = torch.zeros(num_slices, height, width, dtype=torch.uint8, device=image.device)
-        if evidence["boxes_px"]:
+        if isinstance(anchor, EvidenceAnchor) and not anchor.is_absent:
             mask = _timed(
                 seconds,
                 "propagate",

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from transformers import (
     AutoConfig,
     AutoTokenizer,
     DynamicCache,
+    PreTrainedTokenizerBase,
     Qwen3VLForConditionalGeneration,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -187,8 +189,8 @@ class VolumeLVLM(nn.Module):
         self.default_query = default_query
         # The only state before loading: where the module lives, and the format that a checkpoint of it has.
         self.register_buffer("format_version", torch.tensor(1))
-        self.qwen: Qwen3VLForConditionalGeneration | PeftModel | None = None
-        self.prompts: PromptBuilder | None = None
+        self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
+        self._prompts: PromptBuilder | None = None
 
     # Loading and saving -------------------------------------------------------------------------------------------
 
@@ -201,7 +203,7 @@ class VolumeLVLM(nn.Module):
         qwen = _load_qwen(self.path, self.dtype)
         if self.adapter is not None:
             qwen = PeftModel.from_pretrained(qwen, self.adapter).merge_and_unload()
-        self.prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
+        self._prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
         return self
 
@@ -235,6 +237,13 @@ class VolumeLVLM(nn.Module):
         """The network itself, below an adapter."""
         qwen = self.load().qwen
         return qwen.get_base_model() if hasattr(qwen, "get_base_model") else qwen
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """Builds prompts with the model's own tokenizer."""
+        if self._prompts is None:
+            self.load()
+        return cast(PromptBuilder, self._prompts)
 
     # Volume -> prefix ---------------------------------------------------------------------------------------------
 
@@ -496,7 +505,7 @@ def _vision_ids(base: Qwen3VLForConditionalGeneration) -> list[int]:
     return [config.image_token_id, config.video_token_id, config.vision_start_token_id, config.vision_end_token_id]
 
 
-def _end_ids(base: Qwen3VLForConditionalGeneration, tokenizer: object) -> list[int]:
+def _end_ids(base: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     configured = base.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return sorted({end for end in [*ends, tokenizer.eos_token_id] if end is not None})

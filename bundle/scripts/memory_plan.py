@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -116,7 +117,7 @@ def print_plan(plan: MemoryPlan, command: str) -> None:
     print(f"{plan}\nNothing was trained: this is the plan. With the weights on this machine, train with\n  {command}")
 
 
-def _activations(text: object, tokens: int, predicted: int, itemsize: int, checkpointing: bool) -> int:
+def _activations(text: Any, tokens: int, predicted: int, itemsize: int, checkpointing: bool) -> int:
     """Bytes kept for the backward pass of the language model; the vision tower is frozen and keeps none."""
     hidden, layers = text.hidden_size, text.num_hidden_layers
     heads = (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim

@@ -190,7 +190,8 @@ class SlicePropagator:
         )
         objects = torch.arange(count, device=model.device).repeat(len(_DIRECTIONS))
         directions = torch.tensor(_DIRECTIONS).repeat_interleave(count)
-        key_memory, tracked = key_memory.take(objects), []
+        key_memory = key_memory.take(objects)
+        tracked: list[Memory] = []
         for distance in range(1, reach + 1):
             inside = torch.nonzero(_within(key_index + directions * distance, total))[:, 0]
             if len(inside) == 0:
@@ -228,7 +229,7 @@ def preprocess(slices: np.ndarray, image_size: int) -> Tensor:
     bytes_ = np.rint(planes * 255).astype(np.uint8)
     # Channel by channel is the same as RGB at once, and a grey slice needs one resize instead of three.
     side, bicubic = (image_size, image_size), Image.Resampling.BICUBIC
-    resized = np.stack([[Image.fromarray(plane).resize(side, bicubic) for plane in item] for item in bytes_])
+    resized = np.array([[np.asarray(Image.fromarray(plane).resize(side, bicubic)) for plane in item] for item in bytes_])
     return torch.from_numpy((resized.astype(np.float32) / 255 - _IMAGENET_MEAN) / _IMAGENET_STD)
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -166,7 +166,8 @@ class CaseWriter:
         (folder / f"{case}_evidence.json").write_text(text + "\n", encoding="utf-8")
         if self.picture:
             geometry = SliceGeometry.from_meta(item["image"].meta)
-            volume_hu = nib.load(record["image"]).get_fdata(dtype=np.float32).reshape(geometry.source_shape)
+            image = cast(nib.Nifti1Image, nib.load(record["image"]))
+            volume_hu = image.get_fdata(dtype=np.float32).reshape(geometry.source_shape)
             figure = draw_evidence(volume_hu, mask, geometry, record, window_hu=self.window, truth=truth, scores=scores)
             save_evidence(figure, folder / f"{case}_evidence.png")
         measured = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())

@@ -80,7 +80,7 @@ class SFTTrainer(SupervisedTrainer):
         if position % self.accumulation_steps == 0:
             self.optimizer.zero_grad(set_to_none=True)
         self.network.train()
-        prompts = self.network.load().prompts
+        prompts = self.network.prompts
         targets = [[torch.tensor(prompts.completion_ids(text)) for text in item.completions] for item in batchdata]
         num_tokens = sum(len(ids) for item in targets for ids in item)
         loss = torch.zeros(())
@@ -158,11 +158,11 @@ def score_anchor(text: str, mask: Any) -> dict[str, float]:
         `format_rate` and, for a present target, `R_a` and `box_iou`, else `absent_accuracy`.
     """
     anchor = parse_completion(text, num_slices=len(mask))
-    parsed = isinstance(anchor, EvidenceAnchor)
-    scores = {"format_rate": float(parsed)}
+    found_absent = isinstance(anchor, EvidenceAnchor) and anchor.is_absent
+    scores = {"format_rate": float(isinstance(anchor, EvidenceAnchor))}
     if not mask.any():
-        return scores | {"absent_accuracy": float(parsed and anchor.is_absent)}
-    if isinstance(anchor, ParseFailure) or anchor.is_absent:
+        return scores | {"absent_accuracy": float(found_absent)}
+    if isinstance(anchor, ParseFailure) or found_absent:
         return scores | {"R_a": 0.0, "box_iou": 0.0}
     predicted = boxes_1000_to_px(anchor.boxes_xyxy_1000, *mask.shape[1:])
     true = components_to_boxes(mask[anchor.key_index])

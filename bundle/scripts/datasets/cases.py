@@ -112,8 +112,9 @@ def failure_of(error: BaseException, case: str) -> dict[str, str]:
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
     for link in chain:
-        if isinstance(getattr(link, "reason", None), str):
-            return {"case": case, "reason": link.reason, "message": str(link)}
+        reason = getattr(link, "reason", None)
+        if isinstance(reason, str):
+            return {"case": case, "reason": reason, "message": str(link)}
     return {"case": case, "reason": type(chain[-1]).__name__, "message": str(chain[-1])}
 
 
