@@ -59,13 +59,13 @@ class BoxPropagator:
         return filled
 
 
-def stub_overlay(path, **scalars):
-    """Writes an overlay of inference.json that puts the stubs in; returns its path as text."""
-    overlay = {
-        "network_def": {"_target_": "inference_stubs.CannedNetwork"},
-        "propagator": {"_target_": "inference_stubs.BoxPropagator"},
-        "picture": False,
-        **scalars,
-    }
-    path.write_text(json.dumps(overlay))
+STUBS = {
+    "network_def": {"_target_": "inference_stubs.CannedNetwork"},
+    "propagator": {"_target_": "inference_stubs.BoxPropagator"},
+}
+
+
+def stub_overlay(path):
+    """Writes an overlay of inference.json that puts the stubs in and draws no pictures; returns its path as text."""
+    path.write_text(json.dumps({**STUBS, "picture": False}))
     return str(path)

@@ -4,6 +4,7 @@ The two that the README shows run in a process of their own; the others in this 
 saves ten seconds of imports each.
 """
 
+import copy
 import json
 import os
 import runpy
@@ -15,8 +16,10 @@ from traceback import format_exception
 import nibabel as nib
 import numpy as np
 import pytest
-from inference_stubs import stub_overlay
+import torch
+from inference_stubs import STUBS, stub_overlay
 from medvol_r1.tiny_medsam2 import build_tiny_medsam2
+from monai.bundle import ConfigParser
 from test_cases import HOSTILE
 from tiny_models import save_random_lvlm
 
@@ -126,3 +129,25 @@ def test_a_real_ct_is_answered_on_its_own_grid(run_stubs, real_ct_path, tmp_path
     mask, image = nib.load(tmp_path / "out" / "example_ct" / "example_ct_mask.nii.gz"), nib.load(real_ct_path)
     assert mask.shape == image.shape and np.array_equal(mask.affine, image.affine)
     assert mask.get_data_dtype() == np.uint8 and np.asarray(mask.dataobj).any()
+
+
+def test_the_parts_work_as_monai_label_calls_them(ct, monkeypatch):
+    """It reads inference.json alone, merges the request into the data, and copies the network."""
+    monkeypatch.setattr(sys, "path", [str(ROOT / "bundle"), *sys.path])
+    parser = ConfigParser()
+    parser.read_config(str(ROOT / "bundle" / "configs" / "inference.json"))
+    for key in ("network_def", "propagator"):
+        parser[key] = STUBS[key]
+    parser["bundle_root"], parser["device"] = str(ROOT / "bundle"), "cpu"
+    before, inferer, after = (
+        parser.get_parsed_content(key) for key in ("preprocessing", "inferer", "postprocessing")
+    )
+    network = copy.deepcopy(parser.get_parsed_content("network_def"))
+    query = "$'INJ'+'ECTED'"
+    data = before({"image": str(ct), "image_path": str(ct), "model": "m", "device": "cpu", "query": query})
+    data["pred"] = inferer(data["image"][None].to("cpu"), network)[0]
+    data = after(data)
+    assert network.queries == [query] and data["result"]["query"] == query
+    assert json.loads(json.dumps(data["result"]))["status"] == "ok"
+    assert data["pred"].shape == (1, 20, 24, 6) and data["pred"].dtype == torch.uint8
+    np.testing.assert_array_equal(data["pred"].affine, nib.load(ct).affine)

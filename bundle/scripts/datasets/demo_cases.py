@@ -14,6 +14,7 @@ from ..queries import CONCEPTS, sample_queries
 # Held out from training, like all of this split, and its wording too.
 _SUBSET, _SPLIT, _SEED = "organs", "validation", SEEDS["validation"][0]
 _TARGETS = ("liver", "kidneys")
+_SHAPE = (192, 192, 64)
 
 
 def write_demo_cases(folder: str | Path) -> Path:
@@ -27,7 +28,7 @@ def write_demo_cases(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    phantom = make_phantom(_SEED, _SUBSET)
+    phantom = make_phantom(_SEED, _SUBSET, shape=_SHAPE)
     _save(phantom.image.round().astype(np.int16), phantom.affine, folder / "phantom.nii.gz")
     # By function, not by name; every target is drawn once before one is drawn again.
     count = len(CONCEPTS[_SUBSET])
