@@ -32,7 +32,10 @@ def draw(scalars: dict[str, np.ndarray]) -> Figure:
     """A panel for each scalar, three to a row."""
     rows = -(-len(scalars) // 3)
     figure = Figure(figsize=(13, 3.2 * rows), layout="constrained")
-    for axes, (name, points) in zip(figure.subplots(rows, 3, squeeze=False).flat, scalars.items(), strict=False):
+    panels = list(figure.subplots(rows, 3, squeeze=False).flat)
+    for unused in panels[len(scalars) :]:
+        unused.remove()
+    for axes, (name, points) in zip(panels, scalars.items(), strict=False):
         steps, values = points.T
         if len(values) > _MANY:
             axes.plot(steps, values, color="0.85", linewidth=0.6)

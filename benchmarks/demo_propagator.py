@@ -1,0 +1,83 @@
+"""The small MedSAM2 on test phantoms, from jittered boxes of the true key slice, beside two trivial ways.
+
+    python benchmarks/demo_propagator.py --medsam2 bundle/models/medsam2 --volumes 64
+
+The key slice is the one with the largest area, its boxes are moved by up to 5%. `extent` is the Dice over the whole
+volume: slices found past an end of the object count against it. `ellipse` fills the ellipses inscribed in the boxes, and
+`copy` the true key mask, on all slices of the true extent, which the model has to find by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from medvol_r1.datasets.clips import LabelledVolumes, phantom_volumes
+from medvol_r1.medsam2 import load_medsam2
+from medvol_r1.metrics import dice
+from medvol_r1.phantom import SUBSETS
+from medvol_r1.propagator_evaluator import PropagatorEvaluator, evaluation_cases
+from tqdm import tqdm
+
+_COLUMNS = {"key": "key slice", "extent": "extent", "ellipse": "ellipse", "copy": "copy of the true key mask"}
+
+
+def score(medsam2: Path, volumes: int, objects: int) -> dict[str, list[dict[str, float]]]:
+    """For each subset a dictionary of Dice for each object."""
+    phantoms = phantom_volumes(volumes * len(SUBSETS), "test")
+    network = load_medsam2(medsam2)
+    scores = defaultdict(list)
+    for number, subset in enumerate(SUBSETS):
+        turn = slice(number, None, len(SUBSETS))
+        pool = LabelledVolumes(phantoms.labels[turn], phantoms.images[turn], phantoms.first_label)
+        evaluator = PropagatorEvaluator(device="cpu", val_data_loader=[None], network=network)
+        for case in tqdm(evaluation_cases([pool], objects), desc=subset, leave=False):
+            with torch.no_grad():
+                outputs = evaluator._iteration(evaluator, case)
+            scores[subset] += [_dices(output) for output in outputs]
+    return scores
+
+
+def table(scores: dict[str, list[dict[str, float]]]) -> str:
+    """Markdown: a row for each subset, and one for all."""
+    groups = {f"`{subset}`": rows for subset, rows in scores.items()}
+    groups["all"] = [row for rows in scores.values() for row in rows]
+    lines = [f"| phantoms | objects | {' | '.join(_COLUMNS.values())} |", "|---|---" + "|---" * len(_COLUMNS) + "|"]
+    for name, rows in groups.items():
+        means = [f"{np.mean([row[column] for row in rows]):.3f}" for column in _COLUMNS]
+        lines.append(f"| {name} | {len(rows)} | {' | '.join(means)} |")
+    return "\n".join(lines)
+
+
+def _dices(output: dict[str, torch.Tensor]) -> dict[str, float]:
+    label = output["label"].numpy()
+    return {
+        "key": dice(output["key_pred"].numpy(), output["key_label"].numpy()),
+        "extent": dice(output["pred"].numpy(), label),
+        "ellipse": dice(output["ellipse"].numpy(), label),
+        "copy": dice(output["copy"].numpy(), label),
+    }
+
+
+def main() -> None:
+    """The command of the module's head."""
+    parser = argparse.ArgumentParser(description="Score the small MedSAM2 on test phantoms.")
+    parser.add_argument("--medsam2", type=Path, default="bundle/models/medsam2", help="folder or file of the weights")
+    parser.add_argument("--volumes", type=int, default=64, help="test phantoms of each subset")
+    parser.add_argument("--objects", type=int, default=4, help="objects of a phantom, at most")
+    parser.add_argument("--output", type=Path, help="file for the table")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    text = table(score(options.medsam2, options.volumes, options.objects))
+    print(text)
+    if options.output:
+        command = f"python benchmarks/demo_propagator.py --medsam2 {options.medsam2} --volumes {options.volumes}"
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(f"Printed by `{command}`.\n\n{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
