@@ -36,6 +36,9 @@ One flow, one direction of imports: each line may import those above it, never t
     clip_network                the same steps over a clip, for training
     propagator_loss             loss of a clip
 
+    rewards                     R_f, R_a, R_s, R_c of completions, and their weighted sum
+    losses                      GRPO: advantages in a group, clipped surrogate with KL
+
     datasets.volume_queries     a volume with its queries: the unit of training
     datasets.phantom_volumes    phantoms made on the fly
     datasets.write_phantoms     phantoms as files

@@ -1,0 +1,310 @@
+"""Rewards of stage 2 (paper, Sec. 2.5): R_f, R_a, R_s, R_c and their weighted sum.
+
+All follow TRL's contract, `reward(completions=[...], masks=[...], slices=[...], **columns) -> list[float]`: one value
+for each completion, columns that a reward does not read are ignored, and a completion is a text or TRL's list of one
+message `[{"role": "assistant", "content": text}]`.
+
+- `masks`: for each completion the target on the shown slices, [S, H, W], nonzero is foreground.
+- `slices`: for each completion the shown slices, [S, H, W] or [S, 3, H, W], float in 0..1. Completions of one volume
+  should hold the same object: that is how its features are computed once.
+
+A completion that does not parse earns 0 everywhere. Whether the target is there at all comes first: an empty list of
+boxes says "not present". On an absent target (empty mask, as also when the target lies between the shown slices) it
+earns 1 on R_a, R_s and R_c, and boxes earn 0; on a present target it earns 0. No term has a smoothing floor, and no
+exception becomes a 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from .anchor import Box, EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion
+from .metrics import axial_visibility, dice, match_boxes, matched_box_iou
+from .propagation import SlicePropagator
+from .targets import components_to_boxes
+
+Answer = EvidenceAnchor | ParseFailure
+Reward = Callable[..., list[float]]
+
+
+class FormatReward:
+    """R_f: 1 if the completion is one `<think>` and one `<answer>` block and the answer parses, else 0.
+
+    >>> mask = np.ones((3, 10, 10), dtype=bool)
+    >>> text = '<think>It is large.</think><answer>{"key_slice": 2, "bbox_2d_list": [[0, 0, 999, 999]]}</answer>'
+    >>> FormatReward()(completions=[text, "It is on slice 2."], masks=[mask, mask])
+    [1.0, 0.0]
+    """
+
+    def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
+        return [float(isinstance(answer, EvidenceAnchor)) for answer, _ in _read(completions, masks)]
+
+
+class AxialReward:
+    """R_a = F_k / max_t F_t: foreground of the predicted key slice over that of the slice that shows the most.
+
+    Two pixels of foreground on slice 1, eight on slice 2: slice 1 earns 2 / 8.
+
+    >>> mask = np.zeros((3, 10, 10), dtype=bool)
+    >>> mask[0, 0, :2] = mask[1, 0, :8] = True
+    >>> text = '<think></think><answer>{"key_slice": %d, "bbox_2d_list": [[0, 0, 200, 100]]}</answer>'
+    >>> AxialReward()(completions=[text % 1, text % 2, text % 3], masks=[mask] * 3)
+    [0.25, 1.0, 0.0]
+    """
+
+    def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
+        return [_value(answer, mask, _visibility) for answer, mask in _read(completions, masks)]
+
+
+class SpatialReward:
+    """R_s: sum of the IoUs of matched boxes over max(N, N*), against the true boxes of the *predicted* key slice.
+
+    The matching is Hungarian on `1 - IoU`, the true boxes are the connected components of the slice
+    (`targets.components_to_boxes`), so missing and spurious boxes both cost. Half of the true box earns 0.5; the true
+    box and another one earn (1 + 0) / 2.
+
+    >>> mask = np.zeros((3, 10, 10), dtype=bool)
+    >>> mask[1, 0:4, 0:4] = True
+    >>> text = '<think></think><answer>{"key_slice": 2, "bbox_2d_list": %s}</answer>'
+    >>> boxes = [[[0, 0, 400, 400]], [[0, 0, 400, 200]], [[0, 0, 400, 400], [500, 500, 900, 900]]]
+    >>> rewards = SpatialReward()(completions=[text % box for box in boxes], masks=[mask] * 3)
+    >>> [round(reward, 6) for reward in rewards]
+    [1.0, 0.5, 0.5]
+    """
+
+    def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
+        return [_value(answer, mask, _box_iou) for answer, mask in _read(completions, masks)]
+
+
+class ConsistencyReward:
+    """R_c: Dice of what the matched boxes propagate to, on the key slice and `delta` slices to each side.
+
+    Only boxes that the Hungarian matching joins to a true box of the predicted key slice *with overlap* are prompts: a
+    pair of IoU 0 is the matching's remainder, not evidence. Without any the reward is 0, hence also when the key slice
+    holds no target. The propagator walks the window only.
+
+    Within one call, features are computed once for each volume (the same object in `slices`) and a propagation is made
+    once for each volume, key slice and set of boxes; nothing is kept between calls.
+
+    A propagator that repeats the box on every slice of its window, a target of four slices of which the window of
+    delta = 1 around slice 2 sees slices 1 to 3, two of them with target: 2 * (4 + 4) / (3 * 4 + 2 * 4) = 0.8.
+
+    >>> class Repeat:
+    ...     def encode(self, slices):
+    ...         return slices
+    ...     def mask(self, slices, key_index, boxes_xyxy_px, window):
+    ...         out = np.zeros(slices.shape, dtype=bool)
+    ...         for x1, y1, x2, y2 in boxes_xyxy_px.astype(int):
+    ...             out[max(0, key_index - window) : key_index + window + 1, y1:y2, x1:x2] = True
+    ...         return out
+    >>> slices = np.zeros((6, 10, 10), dtype=np.float32)
+    >>> mask = np.zeros((6, 10, 10), dtype=bool)
+    >>> mask[1:5, 0:2, 0:2] = True
+    >>> text = '<think></think><answer>{"key_slice": 2, "bbox_2d_list": [[0, 0, 200, 200]]}</answer>'
+    >>> rewards = ConsistencyReward(propagator=Repeat(), delta=1)(completions=[text], masks=[mask], slices=[slices])
+    >>> [round(reward, 6) for reward in rewards]
+    [0.8]
+
+    Args:
+        propagator: MedSAM2, frozen.
+        delta: slices to each side of the key slice; the paper's is 5.
+
+    Raises:
+        ValueError: delta is not a whole number of at least 0; in a call, as for the other rewards, and slices and mask
+            of a completion of different shapes.
+    """
+
+    def __init__(self, propagator: SlicePropagator, delta: int = 5) -> None:
+        if not isinstance(delta, int) or isinstance(delta, bool) or delta < 0:
+            raise ValueError(f"delta is {delta!r}; give the slices to each side of the key slice, 0 or more.")
+        self.propagator, self.delta = propagator, delta
+
+    def __call__(
+        self, completions: Sequence[Any], masks: Sequence[ArrayLike], slices: Sequence[ArrayLike], **columns: Any
+    ) -> list[float]:
+        cases = _read(completions, masks)
+        # Held to the end of the call: an id names an object only as long as it lives, and the rows of a stacked tensor
+        # are made anew at each look.
+        volumes = list(slices)
+        _check_volumes(volumes, cases)
+        members: dict[int, list[int]] = {}
+        for i, volume in enumerate(volumes):
+            members.setdefault(id(volume), []).append(i)
+        rewards = [0.0] * len(cases)
+        for indices in members.values():
+            values = self._of_one_volume(volumes[indices[0]], [cases[i] for i in indices])
+            for i, value in zip(indices, values, strict=True):
+                rewards[i] = value
+        return rewards
+
+    def _of_one_volume(self, volume: ArrayLike, cases: Sequence[tuple[Answer, np.ndarray]]) -> list[float]:
+        features = self.propagator.encode(volume)
+        known: dict[tuple[int, tuple[Box, ...]], np.ndarray] = {}
+
+        def window_dice(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
+            prompts = _matched_boxes(anchor, mask)
+            if not prompts:
+                return 0.0
+            key_index = anchor.key_index
+            window = slice(max(0, key_index - self.delta), key_index + self.delta + 1)
+            if (key_index, prompts) not in known:
+                boxes_px = boxes_1000_to_px(prompts, *mask.shape[1:])
+                predicted = self.propagator.mask(features, key_index, boxes_px, window=self.delta)
+                known[key_index, prompts] = _array(predicted)[window].copy()
+            return dice(known[key_index, prompts], mask[window])
+
+        return [_value(answer, mask, window_dice) for answer, mask in cases]
+
+
+@dataclass(frozen=True)
+class RewardRecord:
+    """What one call of a `CompositeReward` gave, for logging.
+
+    Args:
+        terms: the values of each term, unweighted, in the order of the completions.
+        totals: the weighted sums.
+        best: the largest possible weighted sum.
+        failures: how many completions did not parse, by reason (`anchor.FAILURE_REASONS`); reasons without any are
+            left out.
+        absent_targets: completions whose target is on none of the shown slices.
+    """
+
+    terms: dict[str, list[float]]
+    totals: list[float]
+    best: float
+    failures: dict[str, int]
+    absent_targets: int
+
+
+class CompositeReward:
+    """R_total: the weighted sum of the terms (the paper's has R_f, R_a, R_s and R_c, each of weight 1).
+
+    `last` holds the `RewardRecord` of the latest call, None before the first. Its `best` is the sum of the weights, as
+    every term ends at 1.
+
+    >>> mask = np.zeros((3, 10, 10), dtype=bool)
+    >>> mask[0, 0, :2] = mask[1, 0, :8] = True
+    >>> reward = CompositeReward(terms={"R_f": FormatReward(), "R_a": AxialReward()}, weights={"R_f": 1.0, "R_a": 2.0})
+    >>> text = '<think></think><answer>{"key_slice": 1, "bbox_2d_list": [[0, 0, 200, 100]]}</answer>'
+    >>> reward(completions=[text, "no idea"], masks=[mask, mask])  # 1 * 1 + 2 * 2 / 8, and 0
+    [1.5, 0.0]
+    >>> reward.last.best, reward.last.terms["R_a"], reward.last.failures
+    (3.0, [0.25, 0.0], {'missing_tag': 1})
+
+    Args:
+        terms: rewards by name, values in 0..1.
+        weights: one for each name, 0 or more. A term of weight 0 is computed and logged; leave it out of both to save
+            its time.
+
+    Raises:
+        ValueError: names differ, a negative or infinite weight, or none above 0; in a call, a term whose value is
+            not a finite number or that does not give one value for each completion.
+    """
+
+    def __init__(self, terms: Mapping[str, Reward], weights: Mapping[str, float]) -> None:
+        if set(terms) != set(weights):
+            raise ValueError(f"`terms` has {sorted(terms)}, `weights` has {sorted(weights)}; give one weight a term.")
+        if not all(math.isfinite(weight) and weight >= 0 for weight in weights.values()) or not any(weights.values()):
+            raise ValueError(f"`weights` is {dict(weights)}; give finite numbers >= 0, one of them above 0.")
+        self.terms, self.weights = dict(terms), dict(weights)
+        self.last: RewardRecord | None = None
+
+    def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
+        values = {
+            name: _checked(name, term(completions=completions, masks=masks, **columns), len(completions))
+            for name, term in self.terms.items()
+        }
+        totals = [
+            sum(self.weights[name] * value for name, value in zip(values, row, strict=True))
+            for row in zip(*values.values(), strict=True)
+        ]
+        cases = _read(completions, masks)
+        self.last = RewardRecord(
+            terms=values,
+            totals=totals,
+            best=sum(self.weights.values()),
+            failures=dict(Counter(answer.reason for answer, _ in cases if isinstance(answer, ParseFailure))),
+            absent_targets=sum(not mask.any() for _, mask in cases),
+        )
+        return totals
+
+
+def _value(answer: Answer, mask: np.ndarray, measure: Callable[[EvidenceAnchor, np.ndarray], float]) -> float:
+    """What presence decides is decided; boxes on a present target are measured."""
+    if isinstance(answer, ParseFailure):
+        return 0.0
+    if answer.is_absent or not mask.any():
+        return float(answer.is_absent and not mask.any())
+    return measure(answer, mask)
+
+
+def _visibility(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
+    return axial_visibility(mask, anchor.key_index)
+
+
+def _box_iou(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
+    return matched_box_iou(*_predicted_and_true_px(anchor, mask))
+
+
+def _matched_boxes(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[Box, ...]:
+    """The predicted boxes that are matched with overlap: sorted, each once, as their union knows no order."""
+    # Sorted before the matching as well: of two boxes with the same IoU it takes the first.
+    anchor = EvidenceAnchor(anchor.key_index, tuple(sorted(anchor.boxes_xyxy_1000)))
+    pred_index, _, ious = match_boxes(*_predicted_and_true_px(anchor, mask))
+    return tuple(sorted({anchor.boxes_xyxy_1000[i] for i in pred_index[ious > 0]}))
+
+
+def _predicted_and_true_px(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[ArrayLike, ArrayLike]:
+    predicted = boxes_1000_to_px(anchor.boxes_xyxy_1000, *mask.shape[1:])
+    return predicted, components_to_boxes(mask[anchor.key_index])
+
+
+def _read(completions: Sequence[Any], masks: Sequence[ArrayLike]) -> list[tuple[Answer, np.ndarray]]:
+    """Each completion parsed, beside its mask as bool [S, H, W]."""
+    if len(completions) != len(masks):
+        raise ValueError(f"{len(completions)} completions but {len(masks)} masks; give one mask a completion.")
+    cases = []
+    for i, (completion, mask) in enumerate(zip(completions, masks, strict=True)):
+        array = _array(mask).astype(bool, copy=False)
+        if array.ndim != 3 or 0 in array.shape:
+            raise ValueError(f"masks[{i}] has the shape {array.shape}; give [S, H, W], none of them 0.")
+        cases.append((parse_completion(_text(completion), num_slices=len(array)), array))
+    return cases
+
+
+def _check_volumes(volumes: Sequence[ArrayLike], cases: Sequence[tuple[Answer, np.ndarray]]) -> None:
+    if len(volumes) != len(cases):
+        raise ValueError(f"{len(cases)} completions but {len(volumes)} slices; give the slices of each completion.")
+    for i, (volume, (_, mask)) in enumerate(zip(volumes, cases, strict=True)):
+        shape = tuple(np.shape(volume))
+        if len(shape) not in (3, 4) or (shape[0], *shape[-2:]) != mask.shape:
+            raise ValueError(f"slices[{i}] has the shape {shape}, masks[{i}] {mask.shape}; they must agree in S, H, W.")
+
+
+def _checked(name: str, values: Sequence[float], count: int) -> list[float]:
+    if len(values) != count:
+        raise ValueError(f"The reward {name!r} gave {len(values)} values for {count} completions.")
+    for i, value in enumerate(values):
+        if value is None or not math.isfinite(value):
+            raise ValueError(f"The reward {name!r} of completion {i} is {value}; it must be a finite number.")
+    return [float(value) for value in values]
+
+
+def _text(completion: Any) -> Any:
+    """The text in TRL's list of one message, whose content may be a list of one part; the parser refuses the rest."""
+    for key in ("content", "text"):
+        if isinstance(completion, list) and len(completion) == 1 and isinstance(completion[0], dict):
+            completion = completion[0].get(key)
+    return completion
+
+
+def _array(value: ArrayLike) -> np.ndarray:
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
