@@ -228,9 +228,12 @@ def preprocess(slices: np.ndarray, image_size: int) -> Tensor:
     planes = slices[:, None] if slices.ndim == 3 else slices
     bytes_ = np.rint(planes * 255).astype(np.uint8)
     # Channel by channel is the same as RGB at once, and a grey slice needs one resize instead of three.
-    side, bicubic = (image_size, image_size), Image.Resampling.BICUBIC
-    resized = np.array([[np.asarray(Image.fromarray(plane).resize(side, bicubic)) for plane in item] for item in bytes_])
+    resized = np.array([[_resized_plane(plane, image_size) for plane in item] for item in bytes_])
     return torch.from_numpy((resized.astype(np.float32) / 255 - _IMAGENET_MEAN) / _IMAGENET_STD)
+
+
+def _resized_plane(plane: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def _resized(logits: Tensor, height: int, width: int) -> Tensor:
