@@ -3,8 +3,8 @@
     python benchmarks/demo_propagator.py --medsam2 bundle/models/medsam2 --volumes 64
 
 The key slice is the one with the largest area, its boxes are moved by up to 5%. `extent` is the Dice over the whole
-volume: slices found past an end of the object count against it. `ellipse` fills the ellipses inscribed in the boxes, and
-`copy` the true key mask, on all slices of the true extent, which the model has to find by itself.
+volume: slices found past an end of the object count against it. `ellipse` fills the ellipses inscribed in the boxes,
+and `copy` the true key mask, on all slices of the true extent, which the model has to find by itself.
 """
 
 from __future__ import annotations
