@@ -348,13 +348,14 @@ def one_of(reward, volume):
     return reward(completions=[answer(6, A, B)], masks=[TARGET], slices=[volume])[0]
 
 
-def test_rows_of_a_stacked_tensor_are_volumes_of_their_own():
-    # Looking at a row makes an object whose id may be given again as soon as it is gone.
-    stacked = torch.ones(6, *SHAPE)
-    stacked[2:4] = 0.0  # nothing propagates there
-    masks = torch.from_numpy(TARGET).expand(6, *SHAPE)
+@pytest.mark.parametrize("stack", [torch.from_numpy, np.asarray])
+def test_rows_of_a_stack_are_volumes_of_their_own(stack):
+    # Looking at a row of an array makes an object whose id is given again as soon as it is gone.
+    volumes = np.ones((6, *SHAPE), dtype=np.float32)
+    volumes[2:4] = 0.0  # nothing propagates there
+    masks = stack(np.stack([TARGET] * 6))
     reward = ConsistencyReward(propagator=Repeat(), delta=2)
-    values = reward(completions=[answer(6, A, B)] * 6, masks=masks, slices=stacked)
+    values = reward(completions=[answer(6, A, B)] * 6, masks=masks, slices=stack(volumes))
     assert values == pytest.approx([0.75, 0.75, 0.0, 0.0, 0.75, 0.75], abs=1e-6)
 
 

@@ -131,7 +131,7 @@ class ConsistencyReward:
         self, completions: Sequence[Any], masks: Sequence[ArrayLike], slices: Sequence[ArrayLike], **columns: Any
     ) -> list[float]:
         cases = _read(completions, masks)
-        # Held to the end of the call: an id names an object only as long as it lives, and the rows of a stacked tensor
+        # Held to the end of the call: an id names an object only as long as it lives, and the rows of a stacked array
         # are made anew at each look.
         volumes = list(slices)
         _check_volumes(volumes, cases)
