@@ -66,6 +66,8 @@ def test_numbers_are_single_tokens_and_completions_round_trip(prompts):
     ids = prompts.completion_ids(completion)
     assert ids[-1] == tokenizer.eos_token_id
     assert tokenizer.decode(ids[:-1], clean_up_tokenization_spaces=False) == completion
+    # The marks are not special tokens, as in Qwen's tokenizers: a decoder that leaves those out keeps them.
+    assert tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) == completion
 
 
 def test_a_template_without_images_is_refused(prompts):

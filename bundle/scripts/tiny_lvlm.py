@@ -10,6 +10,7 @@ near numbers start with near embeddings; without that, boxes are learned about a
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
@@ -77,13 +78,22 @@ def build_tokenizer(texts: Iterable[str], vocabulary_size: int = 8000) -> PreTra
     )
     tokenizer.train_from_iterator(corpus + numbers * 3, trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
+        tokenizer_object=_with_plain_marks(tokenizer),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=[token for token in SPECIAL_TOKENS if token not in ("<|im_end|>", "<|endoftext|>")],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+
+
+def _with_plain_marks(tokenizer: Tokenizer) -> Tokenizer:
+    """The marks of the reasoning stay single tokens and stop being special: decoding must never leave them out."""
+    state = json.loads(tokenizer.to_str())
+    for token in state["added_tokens"]:
+        if token["content"] in PLAIN_ADDED_TOKENS:
+            token["special"] = False
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def tiny_config(
