@@ -1,7 +1,6 @@
 """The query bank: its splits, its words, and what is drawn of it."""
 
 import math
-import time
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -256,15 +255,11 @@ def test_bad_requests_say_what_is_legal(arguments, message):
 
 @pytest.mark.parametrize("subset", CONCEPTS)
 def test_phantoms_answer_most_of_the_bank(subset):
-    """Over a few phantoms every concept of the subset is asked, lesions included, and drawing is quick."""
+    """Over a few phantoms every concept of the subset is asked, lesions included."""
     rng = np.random.default_rng(9)
-    asked, seconds = set(), []
+    asked = set()
     for seed in range(16):
         label = make_phantom(seed, subset, shape=(96, 96, 24), canonical=True).label
-        started = time.process_time()
-        sample_queries(label, subset, "train", 8, rng)
-        seconds.append(time.process_time() - started)
         asked |= {q.target for q, _ in sample_queries(label, subset, "train", 60, rng)}
     missing = {c.target for c in CONCEPTS[subset]} - asked
     assert len(missing) <= len(CONCEPTS[subset]) // 5, missing
-    assert np.median(seconds) < 0.02  # about 5 ms of one core
