@@ -25,9 +25,9 @@ from tqdm import tqdm
 _COLUMNS = {"key": "key slice", "extent": "extent", "ellipse": "ellipse", "copy": "copy of the true key mask"}
 
 
-def score(medsam2: Path, volumes: int, objects: int) -> dict[str, list[dict[str, float]]]:
+def score(medsam2: Path, split: str, volumes: int, objects: int) -> dict[str, list[dict[str, float]]]:
     """For each subset a dictionary of Dice for each object."""
-    phantoms = phantom_volumes(volumes * len(SUBSETS), "test")
+    phantoms = phantom_volumes(volumes * len(SUBSETS), split)
     network = load_medsam2(medsam2)
     scores = defaultdict(list)
     for number, subset in enumerate(SUBSETS):
@@ -66,12 +66,13 @@ def main() -> None:
     """The command of the module's head."""
     parser = argparse.ArgumentParser(description="Score the small MedSAM2 on test phantoms.")
     parser.add_argument("--medsam2", type=Path, default="bundle/models/medsam2", help="folder or file of the weights")
-    parser.add_argument("--volumes", type=int, default=64, help="test phantoms of each subset")
+    parser.add_argument("--split", default="test", help="of the seeds; `validation` to choose between weights")
+    parser.add_argument("--volumes", type=int, default=64, help="phantoms of each subset")
     parser.add_argument("--objects", type=int, default=4, help="objects of a phantom, at most")
     parser.add_argument("--output", type=Path, help="file for the table")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    text = table(score(options.medsam2, options.volumes, options.objects))
+    text = table(score(options.medsam2, options.split, options.volumes, options.objects))
     print(text)
     if options.output:
         command = f"python benchmarks/demo_propagator.py --medsam2 {options.medsam2} --volumes {options.volumes}"
