@@ -25,6 +25,8 @@ One flow, one direction of imports: each line may import those above it, never t
     reasoning                   the rule-made reasoning of SFT
     prompts                     `<slice i>` tags, chat template, neutralised user text
     shared_prefix               many queries of a volume behind one prompt
+    patches                     slices as the vision tower reads them
+    qwen_weights                reading Qwen3-VL, what is wrong with a folder
     lvlm                        Qwen3-VL: generate, token log-probabilities
     tiny_lvlm                   builds the small demo model
     memory_plan                 what training at a given size needs

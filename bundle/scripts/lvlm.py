@@ -17,10 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors import SafetensorError
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoTokenizer,
     DynamicCache,
     PreTrainedTokenizerBase,
@@ -31,7 +29,9 @@ from transformers import (
 )
 
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion
+from .patches import slices_to_patches
 from .prompts import INSTRUCTION, PromptBuilder
+from .qwen_weights import WeightsError, load_qwen
 from .shared_prefix import PREFIX, PackedTree, pack_tree
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
@@ -39,10 +39,6 @@ LANGUAGE_MODEL_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_
 
 # Number of sequences that are decoded together; more are taken in turns.
 _MAX_DECODED_TOGETHER = 64
-
-
-class WeightsError(ValueError):
-    """Weights that are missing, damaged, or of another architecture."""
 
 
 @dataclass(frozen=True)
@@ -112,36 +108,6 @@ class Sampling:
         return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
 
 
-def slices_to_patches(slices: torch.Tensor, patch_size: int, merge_size: int, temporal_size: int) -> torch.Tensor:
-    """Slices to the patch rows that Qwen3-VL's vision tower reads; equal to transformers' image processor.
-
-    Args:
-        slices: float [S, 3, H, W] in 0..1; H and W are multiples of patch_size * merge_size.
-        patch_size: pixels of a patch's side.
-        merge_size: patches of a visual token's side; patches of one token stand together.
-        temporal_size: frames of a patch; a still image is repeated.
-
-    Returns:
-        float [S * H/patch * W/patch, 3 * temporal * patch * patch], normalised with mean 0.5 and std 0.5.
-
-    Raises:
-        ValueError: a side that is not a whole number of merged patches.
-    """
-    num_slices, channels, height, width = slices.shape
-    unit = patch_size * merge_size
-    if height % unit or width % unit:
-        raise ValueError(
-            f"Slices of {height}x{width} pixels do not divide into {unit}x{unit} pixels a visual token; "
-            "set `slice_size` to a multiple of it."
-        )
-    normalised = (slices - 0.5) / 0.5
-    grid = normalised.reshape(
-        num_slices, channels, height // unit, merge_size, patch_size, width // unit, merge_size, patch_size
-    )
-    rows = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, channels, 1, patch_size, patch_size)
-    return rows.expand(-1, -1, temporal_size, -1, -1).flatten(1)
-
-
 class VolumeLVLM(nn.Module):
     """Qwen3-VL that reads the slices of a volume and answers queries with an evidence anchor (paper, Sec. 2.3).
 
@@ -200,7 +166,7 @@ class VolumeLVLM(nn.Module):
             return self
         if self.adapter is not None and not (Path(self.adapter) / "adapter_config.json").is_file():
             raise WeightsError(f"No PEFT adapter in {self.adapter!r}: it has no adapter_config.json (key `adapter`).")
-        qwen = _load_qwen(self.path, self.dtype)
+        qwen = load_qwen(self.path, self.dtype)
         if self.adapter is not None:
             qwen = PeftModel.from_pretrained(qwen, self.adapter).merge_and_unload()
         self._prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
@@ -475,31 +441,6 @@ class VolumeLVLM(nn.Module):
         return Completion(text=text, ids=ids, finished=finished)
 
 
-def _load_qwen(path: str, dtype: torch.dtype) -> Qwen3VLForConditionalGeneration:
-    hint = (
-        "give a local folder in transformers' format (config key `lvlm_path`), or get the paper's model with "
-        "`hf download Qwen/Qwen3-VL-4B-Instruct --local-dir DIR`"
-    )
-    if Path(path).exists() and not (Path(path) / "config.json").is_file():
-        raise WeightsError(f"{path!r} holds no config.json; {hint}.")
-    try:
-        config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"No language model at {path!r}: {_first_line(error)}; {hint}.") from error
-    if config.model_type != "qwen3_vl":
-        raise WeightsError(f"{path!r} is a {config.model_type!r} model, need 'qwen3_vl'; {hint}.")
-    try:
-        model, report = Qwen3VLForConditionalGeneration.from_pretrained(
-            path, config=config, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
-        )
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
-        raise WeightsError(f"The weights in {path!r} cannot be read: {_first_line(error)}; {hint}.") from error
-    wrong = sorted(report["missing_keys"]) + sorted(report["mismatched_keys"]) + sorted(report["unexpected_keys"])
-    if wrong:
-        raise WeightsError(f"The weights in {path!r} do not fit their config.json ({wrong[0]}, {len(wrong)} in all).")
-    return model
-
-
 def _vision_ids(base: Qwen3VLForConditionalGeneration) -> list[int]:
     config = base.config
     return [config.image_token_id, config.video_token_id, config.vision_start_token_id, config.vision_end_token_id]
@@ -509,7 +450,3 @@ def _end_ids(base: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokeniz
     configured = base.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
     return sorted({end for end in [*ends, tokenizer.eos_token_id] if end is not None})
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

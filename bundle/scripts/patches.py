@@ -1,0 +1,35 @@
+"""Slices as the patch rows that Qwen3-VL's vision tower reads."""
+
+from __future__ import annotations
+
+import torch
+
+
+def slices_to_patches(slices: torch.Tensor, patch_size: int, merge_size: int, temporal_size: int) -> torch.Tensor:
+    """Slices to the patch rows that Qwen3-VL's vision tower reads; equal to transformers' image processor.
+
+    Args:
+        slices: float [S, 3, H, W] in 0..1; H and W are multiples of patch_size * merge_size.
+        patch_size: pixels of a patch's side.
+        merge_size: patches of a visual token's side; patches of one token stand together.
+        temporal_size: frames of a patch; a still image is repeated.
+
+    Returns:
+        float [S * H/patch * W/patch, 3 * temporal * patch * patch], normalised with mean 0.5 and std 0.5.
+
+    Raises:
+        ValueError: a side that is not a whole number of merged patches.
+    """
+    num_slices, channels, height, width = slices.shape
+    unit = patch_size * merge_size
+    if height % unit or width % unit:
+        raise ValueError(
+            f"Slices of {height}x{width} pixels do not divide into {unit}x{unit} pixels a visual token; "
+            "set `slice_size` to a multiple of it."
+        )
+    normalised = (slices - 0.5) / 0.5
+    grid = normalised.reshape(
+        num_slices, channels, height // unit, merge_size, patch_size, width // unit, merge_size, patch_size
+    )
+    rows = grid.permute(0, 2, 5, 3, 6, 1, 4, 7).reshape(-1, channels, 1, patch_size, patch_size)
+    return rows.expand(-1, -1, temporal_size, -1, -1).flatten(1)
