@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from medvol_r1.datasets.demo_cases import write_demo_cases
 from medvol_r1.lvlm import VolumeLVLM
 from monai.bundle import ConfigWorkflow
 from monai.bundle import run as run_bundle
+from tiny_models import save_random_lvlm
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 CONFIG = BUNDLE / "configs" / "train.json"
@@ -83,3 +85,24 @@ def test_the_4b_overlay_prints_a_plan_and_trains_nothing(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "4,702.1 M" in printed and "264.2 M (5.62%)" in printed and "Nothing was trained" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_the_4b_overlay_trains_an_adapter_on_listed_volumes_when_told_to(tmp_path):
+    datalist = str(write_demo_cases(tmp_path / "cases"))
+    save_random_lvlm(tmp_path / "lvlm")
+    run_bundle(
+        config_file=[str(CONFIG), str(BUNDLE / "configs" / "qwen3vl_4b.json")],
+        init_id="setup",
+        run_id="training",
+        bundle_root=str(BUNDLE),
+        logging_file=False,
+        lvlm_path=str(tmp_path / "lvlm"),
+        train_datalist=datalist,
+        validation_datalist=datalist,
+        output_dir=str(tmp_path / "out"),
+        num_slices=4,
+        slice_size=32,
+        lora_rank=2,
+    )
+    assert (tmp_path / "out" / "lvlm" / "adapter_model.safetensors").is_file()
+    assert list((tmp_path / "out" / "checkpoints").iterdir())
