@@ -9,28 +9,17 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from .reasoned_error import ReasonedError
+
 QUERY_FAILURES = ("missing_query", "not_text", "empty_query", "query_too_long")
 MAX_CHARACTERS = 2000
 """The longest query, unless a config says otherwise."""
 
 
-class QueryError(ValueError):
-    """A query that cannot be used.
+class QueryError(ReasonedError):
+    """A query that cannot be used; its reasons are QUERY_FAILURES."""
 
-    Args:
-        reason: one of QUERY_FAILURES.
-        message: what was found, what is legal, what to change.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        if reason not in QUERY_FAILURES:
-            raise ValueError(f"reason {reason!r} must be one of {QUERY_FAILURES}")
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self):
-        # The default would call the class with the message alone, and fail to cross a process boundary.
-        return type(self), (self.reason, str(self))
+    reasons = QUERY_FAILURES
 
 
 class QueryToMetad(MapTransform):

@@ -20,6 +20,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
+from .reasoned_error import ReasonedError
+
 VOLUME_FAILURES = (
     "missing_file",
     "not_nifti",
@@ -37,23 +39,10 @@ VOLUME_FAILURES = (
 _ALLOWED_SHIFT = 0.1
 
 
-class VolumeError(ValueError):
-    """A volume that cannot be used.
+class VolumeError(ReasonedError):
+    """A volume that cannot be used; its reasons are VOLUME_FAILURES."""
 
-    Args:
-        reason: one of VOLUME_FAILURES.
-        message: what was found, what is legal, what to change.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        if reason not in VOLUME_FAILURES:
-            raise ValueError(f"reason {reason!r} must be one of {VOLUME_FAILURES}")
-        super().__init__(message)
-        self.reason = reason
-
-    def __reduce__(self):
-        # The default would call the class with the message alone, and fail to cross a process boundary.
-        return type(self), (self.reason, str(self))
+    reasons = VOLUME_FAILURES
 
 
 class LoadVolumed(MapTransform):
