@@ -5,6 +5,7 @@ Three subsets mirror the paper's data: `organs` (abdominal organs), `whole_body`
 also on `shape`, and its axes on `canonical`.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from .phantom_lesions import paint_lesions
 from .phantom_organs import paint_bladder, paint_kidney, paint_liver, paint_pancreas, paint_spleen
 from .phantom_skeleton import paint_head, paint_pelvis, paint_ribs, paint_spine
 
-__all__ = ["LABELS", "SEEDS", "SUBSETS", "Phantom", "make_phantom"]
+__all__ = ["LABELS", "SEEDS", "SUBSETS", "Phantom", "make_phantom", "seeds_of"]
 
 SEEDS = {
     "train": range(0, 1_000_000),
@@ -59,6 +60,21 @@ class _Scan(NamedTuple):
     field_mm: float
     shift_mm: tuple[float, float]
     roll_rad: float
+
+
+def seeds_of(split: str, num_volumes: int, subsets: Sequence[str] = SUBSETS) -> range:
+    """The first seeds of a split, for a data set over some subsets.
+
+    Raises:
+        ValueError: an unknown split or subset, or more volumes than the split has seeds.
+    """
+    if split not in SEEDS:
+        raise ValueError(f"Unknown split {split!r}; legal are {', '.join(SEEDS)}.")
+    if not subsets or set(subsets) - set(SUBSETS):
+        raise ValueError(f"Unknown subsets in {list(subsets)}; legal are {', '.join(SUBSETS)}.")
+    if not 0 < num_volumes <= len(SEEDS[split]):
+        raise ValueError(f"Split {split!r} has {len(SEEDS[split])} seeds, {num_volumes} volumes were asked for.")
+    return SEEDS[split][:num_volumes]
 
 
 def make_phantom(

@@ -102,8 +102,8 @@ def tiny_config(
     hidden_size: int = 192,
     num_layers: int = 4,
     num_heads: int = 6,
-    vision_hidden_size: int = 96,
-    vision_depth: int = 3,
+    vision_hidden_size: int = 128,
+    vision_depth: int = 4,
     patch_size: int = 8,
     image_size: int = 96,
 ) -> Qwen3VLConfig:
@@ -114,7 +114,7 @@ def tiny_config(
         hidden_size: of the language model; `num_heads` heads, half as many key-value heads.
         num_layers: of the language model.
         vision_hidden_size: of the vision tower, 4 heads.
-        vision_depth: blocks of the vision tower; all but the last feed the language model too (deepstack).
+        vision_depth: blocks of the vision tower; the two before the last feed the language model too (deepstack).
         patch_size: pixels; 2x2 patches become one visual token.
         image_size: side of a slice in pixels that the learned position grid is made for.
     """
@@ -151,7 +151,7 @@ def tiny_config(
             "temporal_patch_size": 2,
             "out_hidden_size": hidden_size,
             "num_position_embeddings": (image_size // patch_size) ** 2,
-            "deepstack_visual_indexes": list(range(vision_depth - 1)),
+            "deepstack_visual_indexes": list(range(vision_depth - 1))[-2:],
         },
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..anchor import format_completion
-from ..phantom import SEEDS, SUBSETS, make_phantom
+from ..phantom import SUBSETS, make_phantom, seeds_of
 from ..queries import sample_queries
 from ..reasoning import name_of_mask, rule_made_think
 from ..slice_geometry import uniform_slice_index
@@ -50,13 +50,7 @@ class PhantomVolumes(Dataset):
         window: Sequence[float] = (-160.0, 240.0),
         top_k: int = 4,
     ) -> None:
-        if split not in SEEDS:
-            raise ValueError(f"Unknown split {split!r}; legal are {', '.join(SEEDS)}.")
-        if not subsets or set(subsets) - set(SUBSETS):
-            raise ValueError(f"Unknown subsets in {list(subsets)}; legal are {', '.join(SUBSETS)}.")
-        if not 0 < num_volumes <= len(SEEDS[split]):
-            raise ValueError(f"Split {split!r} has {len(SEEDS[split])} seeds, {num_volumes} volumes were asked for.")
-        self.seeds = SEEDS[split][:num_volumes]
+        self.seeds = seeds_of(split, num_volumes, subsets)
         self.num_slices = num_slices
         self.slice_size = slice_size
         self.subsets = list(subsets)
