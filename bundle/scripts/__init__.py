@@ -30,11 +30,13 @@ One flow, one direction of imports: each line may import those above it, never t
     qwen_weights                reading Qwen3-VL, what is wrong with a folder
     lvlm                        Qwen3-VL: generate, token log-probabilities
     tiny_lvlm                   builds the small demo model
+    vision_pretraining          its vision tower learns to see, before words
     memory_plan                 what training at a given size needs
 
     medsam2                     weights of MedSAM2 as a Sam2VideoModel
     medsam2_steps               encode, decode, remember, attend: batched over objects
     tiny_medsam2                builds the small demo model
+    zoom                        the part of a slice around a box
     propagation                 anchor -> mask through the slices
     clip_network                the same steps over a clip, for training
     propagator_loss             loss of a clip
@@ -44,12 +46,14 @@ One flow, one direction of imports: each line may import those above it, never t
 
     datasets.volume_queries     a volume with its queries: the unit of training
     datasets.phantom_volumes    phantoms made on the fly
+    datasets.phantom_slices     their slices with the labels of each cell
     datasets.write_phantoms     phantoms as files
     datasets.demo_cases         the cases of a run that was given none
     datasets.cases              the cases of a run
     datasets.listed_volumes     training volumes on disk
     datasets.random_shapes      label volumes of shapes without names
     datasets.clips              clips around objects, for the propagator
+    datasets.labelled_volumes   volumes on disk with label maps, to cut clips from
 
     inferer                     the chain as a MONAI inferer
     evidence_picture            query, reasoning, key slice, boxes and mask on one page
