@@ -96,7 +96,7 @@ def test_dataset_holds_the_phantom():
 
 
 def test_config_trains_and_its_model_goes_on_into_sft(tmp_path):
-    """Two steps of pretraining change the vision tower; the folder that they write is a language model for train.json."""
+    """Two steps of pretraining change the vision tower; what they write is a language model that train.json takes."""
 
     def run(config, *options):
         command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", f"bundle/configs/{config}"]
