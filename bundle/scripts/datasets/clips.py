@@ -19,10 +19,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..phantom import SEEDS, SUBSETS, make_phantom
-from .random_shapes import FIRST_SHAPE, MAX_LABELS, RandomShapes, render
+from .random_shapes import FIRST_SHAPE, RandomShapes, render
 
 _MIN_PIXELS = 24  # smallest object on a key slice
 _MAX_SHARE = 0.4  # largest object's share of a slice
+_LABELS = 256  # of a uint8
 
 
 class LabelledVolumes(NamedTuple):
@@ -154,7 +155,7 @@ class ClipLoader:
     def _cut(self, present: Tensor, length: int, generator: torch.Generator) -> tuple[int, Tensor]:
         """A volume and the T slices to take from it, in either direction, one or two slices a step.
 
-        `present` bool [V,D,MAX_LABELS]: objects of each slice.
+        `present` bool [V,D,_LABELS]: objects of each slice.
         """
         depth = present.shape[1]
         volume = int(torch.randint(len(present), (1,), generator=generator))
@@ -175,7 +176,7 @@ class ClipLoader:
     def _objects(self, labels: Tensor, first_label: int, generator: torch.Generator) -> Tensor:
         """bool [P,T,R,R]: connected parts of labels [T,R,R] on the key slice, followed; none fits: empty masks."""
         masks = torch.zeros(self.objects, *labels.shape, dtype=torch.bool)
-        pixels = torch.bincount(labels[0].flatten().long(), minlength=MAX_LABELS)
+        pixels = torch.bincount(labels[0].flatten().long(), minlength=_LABELS)
         fits = (pixels >= _MIN_PIXELS) & (pixels <= _MAX_SHARE * self.size**2)
         fits[:first_label] = False
         names = fits.nonzero()[:, 0]
@@ -206,15 +207,15 @@ def jittered(boxes: Tensor, share: float, generator: torch.Generator, pixels: fl
 
 
 def _presence(pool: LabelledVolumes) -> Tensor:
-    """bool [V,D,MAX_LABELS]: which labels that can be prompted each slice has, large enough to be a key slice."""
+    """bool [V,D,_LABELS]: which labels that can be prompted each slice has, large enough to be a key slice."""
     slices = pool.labels.flatten(0, 1).flatten(1)
-    pixels = torch.stack([torch.bincount(each.int(), minlength=MAX_LABELS) for each in slices])
+    pixels = torch.stack([torch.bincount(each.int(), minlength=_LABELS) for each in slices])
     pixels[:, : pool.first_label] = 0
-    return (pixels >= _MIN_PIXELS).view(*pool.labels.shape[:2], MAX_LABELS)
+    return (pixels >= _MIN_PIXELS).view(*pool.labels.shape[:2], _LABELS)
 
 
 def _extent(present: Tensor, generator: torch.Generator) -> Tensor:
-    """Slices [n] on which a random object is, from `present` [D,MAX_LABELS]; all slices when there is no object."""
+    """Slices [n] on which a random object is, from `present` [D,_LABELS]; all slices when there is no object."""
     names = present.any(0).nonzero()[:, 0]
     if len(names) == 0:
         return torch.arange(len(present))
