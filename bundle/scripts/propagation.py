@@ -2,11 +2,13 @@
 
 Every box is one object. An object walks from the key slice to both ends; the two directions do not know of each other.
 All (box, direction) pairs at the same distance from the key slice are one batch; the key slice is decoded once for
-both, and a slice is encoded once for a volume, however many boxes ask for it.
+both, and a slice is encoded once for a volume, however many boxes ask for it. With zoom every box has its own crop
+(`zoom`), and a slice is encoded once for a box.
 """
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterator, Sequence
 
@@ -30,6 +32,7 @@ from .medsam2_steps import (
     remember,
     without_memory,
 )
+from .zoom import Crop, boxes_in_crops, crop_around, whole_slice
 
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
@@ -39,6 +42,9 @@ _DIRECTIONS = (1, -1)
 class SliceFeatures:
     """Image features of a volume's slices, computed at first use and remembered.
 
+    Those of a crop are not remembered: the next box has another one, and 16 boxes through 64 slices would hold 4 GB in
+    t512. Walking through the slices asks for each of them once.
+
     Args:
         model: MedSAM2.
         slices: [S,H,W] or [S,3,H,W], float in 0..1.
@@ -47,7 +53,7 @@ class SliceFeatures:
 
     def __init__(self, model: Sam2VideoModel, slices: ArrayLike, chunk: int = 8) -> None:
         self._model, self._slices, self._chunk = model, _checked_slices(slices), chunk
-        self._known: dict[int, ImageFeatures] = {}
+        self._known: dict[tuple[int, Crop], ImageFeatures] = {}
         self._positions: Positions | None = None
 
     @property
@@ -65,16 +71,23 @@ class SliceFeatures:
             self._positions = position_encodings(self._model)
         return self._positions
 
-    def of(self, index: Tensor) -> ImageFeatures:
-        """Features of the slices `index` [N] (int64, repeats allowed)."""
-        wanted = index.tolist()
-        unknown = sorted(set(wanted) - self._known.keys())
+    def of(self, index: Tensor, crops: Sequence[Crop]) -> ImageFeatures:
+        """Features of the slices `index` [N] (int64, repeats allowed), of each the part in its crop."""
+        whole = whole_slice(*self.shape)
+        wanted = list(zip(index.tolist(), crops, strict=True))
+        found = {view: self._known[view] for view in wanted if view in self._known}
+        unknown = sorted(set(wanted) - found.keys())
         for start in range(0, len(unknown), self._chunk):
             part = unknown[start : start + self._chunk]
-            pixels = preprocess(self._slices[part], self._model.image_size).to(self._model.device)
-            for i, features in zip(part, zip(*encode(self._model, pixels), strict=True), strict=True):
-                self._known[i] = ImageFeatures(*features)
-        return ImageFeatures(*(torch.stack(part) for part in zip(*(self._known[i] for i in wanted), strict=True)))
+            for view, features in zip(part, zip(*encode(self._model, self._pixels(part)), strict=True), strict=True):
+                found[view] = ImageFeatures(*features)
+        self._known |= {view: found[view] for view in unknown if view[1] == whole}
+        return ImageFeatures(*(torch.stack(part) for part in zip(*(found[view] for view in wanted), strict=True)))
+
+    def _pixels(self, views: Sequence[tuple[int, Crop]]) -> Tensor:
+        """What the model sees of slices in crops: float32 [N,3,image_size,image_size]."""
+        parts = [self._slices[i : i + 1, ..., *crop.pixels] for i, crop in views]
+        return torch.cat([preprocess(part, self._model.image_size) for part in parts]).to(self._model.device)
 
 
 class SlicePropagator:
@@ -83,12 +96,20 @@ class SlicePropagator:
     Args:
         model: see `medsam2.load_medsam2`; its device and dtype are used.
         max_batch: most (box, direction) pairs in one call of the model; bounds the memory, not the number of boxes.
+        zoom_margin: follow each box in a square crop around it, with this share of its longer side left free on every
+            side; what grows beyond the crop on other slices is cut off. None: in the whole slice, as the paper does.
     """
 
-    def __init__(self, model: Sam2VideoModel, max_batch: int = 32) -> None:
+    def __init__(self, model: Sam2VideoModel, max_batch: int = 32, zoom_margin: float | None = None) -> None:
         if max_batch < 2:
             raise ValueError(f"max_batch is {max_batch}; a box needs both directions, so give 2 or more")
-        self.model, self.max_batch = model, max_batch
+        if zoom_margin is not None and not (
+            isinstance(zoom_margin, (int, float)) and math.isfinite(zoom_margin) and zoom_margin >= 0
+        ):
+            raise ValueError(
+                f"zoom_margin is {zoom_margin!r}; give a share of the box's longer side, 0 or more, or null: no zoom"
+            )
+        self.model, self.max_batch, self.zoom_margin = model, max_batch, zoom_margin
 
     def to(self, device: torch.device | str) -> SlicePropagator:
         """Move the model; returns self."""
@@ -124,7 +145,8 @@ class SlicePropagator:
             window: slices walked to each side; None: to both ends.
 
         Returns:
-            float32 [N,S,H,W] on the model's device; -1024 where the object is judged absent or outside the window.
+            float32 [N,S,H,W] on the model's device; -1024 where the object is judged absent, outside the window, and
+            outside the crop of a zoom.
 
         Raises:
             ValueError: key slice out of range; a box that is not finite, inverted, empty, or wholly outside; negative
@@ -134,10 +156,9 @@ class SlicePropagator:
         height, width = features.shape
         boxes = _checked_boxes(boxes_xyxy_px, height, width)
         out = torch.full((len(boxes), features.num_slices, height, width), NO_OBJ_SCORE, device=self.model.device)
-        for first, low in self._chunks(features, key_index, boxes, window):
-            for row, logits in enumerate(low):
-                seen = (logits > NO_OBJ_SCORE).flatten(1).any(1)
-                out[first + row, seen] = _resized(logits[seen], height, width)
+        for row, (crop, logits) in enumerate(self._propagated(features, key_index, boxes, window)):
+            seen = (logits > NO_OBJ_SCORE).flatten(1).any(1)
+            out[row, seen, *crop.pixels] = _resized(logits[seen], crop.height, crop.width)
         return out
 
     @torch.no_grad()
@@ -153,34 +174,41 @@ class SlicePropagator:
         height, width = features.shape
         boxes = _checked_boxes(boxes_xyxy_px, height, width)
         union = torch.zeros((features.num_slices, height, width), dtype=torch.bool, device=self.model.device)
-        for _, low in self._chunks(features, key_index, boxes, window):
-            for logits in low:
-                seen = (logits > 0).flatten(1).any(1)
-                union[seen] |= _resized(logits[seen], height, width) > 0
+        for crop, logits in self._propagated(features, key_index, boxes, window):
+            seen = (logits > 0).flatten(1).any(1)
+            union[seen, *crop.pixels] |= _resized(logits[seen], crop.height, crop.width) > 0
         return union
 
     def _features(self, slices: ArrayLike | SliceFeatures) -> SliceFeatures:
         return slices if isinstance(slices, SliceFeatures) else self.encode(slices)
 
-    def _chunks(
+    def _propagated(
         self, features: SliceFeatures, key_index: int, boxes: Tensor, window: int | None
-    ) -> Iterator[tuple[int, Tensor]]:
-        """(index of the first box, logits [n,S,4h,4w]) of `max_batch // 2` boxes at a time."""
+    ) -> Iterator[tuple[Crop, Tensor]]:
+        """For each box its crop and the logits [S,4h,4w] in it; `max_batch // 2` boxes are computed at a time."""
         key_index = _checked_key(key_index, features.num_slices)
         if window is not None and window < 0:
             raise ValueError(f"window is {window}; give the slices to walk to each side (0 or more), or None for all")
-        height, width = features.shape
-        scale = boxes.new_tensor([width, height, width, height])
-        boxes = (boxes / scale * self.model.image_size).to(self.model.device, torch.float32)
+        crops = self._crops(boxes, *features.shape)
+        boxes = boxes_in_crops(boxes, crops, self.model.image_size).to(self.model.device, torch.float32)
         step = self.max_batch // len(_DIRECTIONS)
         for first in range(0, len(boxes), step):
-            yield first, self._propagate(features, key_index, boxes[first : first + step], window)
+            part = slice(first, first + step)
+            logits = self._propagate(features, key_index, boxes[part], crops[part], window)
+            yield from zip(crops[part], logits, strict=True)
 
-    def _propagate(self, features: SliceFeatures, key_index: int, boxes: Tensor, window: int | None) -> Tensor:
-        """Logits [N,S,4h,4w] of boxes [N,4] (in pixels of the model's input)."""
+    def _crops(self, boxes: Tensor, height: int, width: int) -> list[Crop]:
+        if self.zoom_margin is None:
+            return [whole_slice(height, width)] * len(boxes)
+        return [crop_around(box, self.zoom_margin, height, width) for box in boxes.tolist()]
+
+    def _propagate(
+        self, features: SliceFeatures, key_index: int, boxes: Tensor, crops: Sequence[Crop], window: int | None
+    ) -> Tensor:
+        """Logits [N,S,4h,4w] of boxes [N,4] (in pixels of the model's input), each in its crop."""
         model, count, total = self.model, len(boxes), features.num_slices
         reach = total - 1 if window is None else min(window, total - 1)
-        image = features.of(torch.full((count,), key_index))
+        image = features.of(torch.full((count,), key_index), crops)
         key_decoded = decode(model, image._replace(tokens=without_memory(model, image.tokens)), boxes)
         out = key_decoded.logits.new_full((count, total, *key_decoded.logits.shape[1:]), NO_OBJ_SCORE)
         out[:, key_index] = key_decoded.logits
@@ -201,7 +229,7 @@ class SlicePropagator:
                 objects, key_memory = objects[inside], key_memory.take(inside)
                 tracked = [memory.take(inside) for memory in tracked]
             index = key_index + directions * distance
-            image = features.of(index)
+            image = features.of(index, [crops[i] for i in objects.tolist()])
             tokens = attend(model, image.tokens, features.positions, key_memory, tracked, total)
             decoded = decode(model, image._replace(tokens=tokens))
             out[objects, index.to(model.device)] = decoded.logits

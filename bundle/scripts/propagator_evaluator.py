@@ -62,6 +62,7 @@ class PropagatorEvaluator(SupervisedEvaluator):
         network: a `Sam2VideoModel`.
         key_val_metric, additional_metrics: as for `SupervisedEvaluator`.
         window: slices walked to each side; None: to both ends.
+        zoom_margin: as for `SlicePropagator`.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class PropagatorEvaluator(SupervisedEvaluator):
         additional_metrics: dict | None = None,
         val_handlers: Sequence | None = None,
         window: int | None = None,
+        zoom_margin: float | None = None,
     ) -> None:
         super().__init__(
             device=device,
@@ -85,10 +87,10 @@ class PropagatorEvaluator(SupervisedEvaluator):
             val_handlers=val_handlers,
             decollate=False,
         )
-        self.window = window
+        self.window, self.zoom_margin = window, zoom_margin
 
     def _iteration(self, engine: PropagatorEvaluator, batchdata: VolumeCase) -> list[dict[str, Any]]:
-        propagator = SlicePropagator(engine.network.eval())
+        propagator = SlicePropagator(engine.network.eval(), zoom_margin=engine.zoom_margin)
         features = propagator.encode(batchdata.image)
         outputs = []
         for case in batchdata.objects:
