@@ -170,6 +170,31 @@ def restore_mask(mask: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np
     return np.flip(volume.transpose(geometry.orientation[:, 0]), axis=flips).copy(order="K")
 
 
+def shown_mask(mask: np.ndarray, geometry: SliceGeometry, height: int, width: int) -> np.ndarray:
+    """A mask of the source grid as the shown slices see it: what `OrientByAffined`, `SampleSlicesd` and `ResizeSlicesd`
+    in the mode "nearest" make of it.
+
+    Args:
+        mask: bool [X,Y,Z], in the source's voxel order.
+        geometry: of the volume.
+        height: rows of a shown slice.
+        width: its columns.
+
+    Returns:
+        bool [S,H,W].
+
+    Raises:
+        ValueError: when the mask has another shape than the source.
+    """
+    if mask.shape != geometry.source_shape:
+        raise ValueError(f"a mask of shape {mask.shape} is not on the source grid {geometry.source_shape}")
+    flips = tuple(axis for axis in range(3) if geometry.orientation[axis, 1] < 0)
+    columns, rows, slices = (int(axis) for axis in np.argsort(geometry.orientation[:, 0]))
+    lps = np.flip(mask, axis=flips).transpose(slices, rows, columns)[geometry.source_index]
+    pixels = torch.from_numpy(np.ascontiguousarray(lps, dtype=np.uint8))[None]
+    return interpolate(pixels, size=(height, width), mode="nearest-exact")[0].numpy() != 0
+
+
 def _axial_axis(orientation: np.ndarray) -> int:
     """The source axis that becomes the superior axis of LPS."""
     return int(np.flatnonzero(orientation[:, 0] == 2)[0])
