@@ -63,7 +63,11 @@ class SliceSegmenter(nn.Module):
 
 
 class PartialLabelLoss(nn.Module):
-    """Binary cross-entropy plus Dice of each label, over the labels that a volume is marked with."""
+    """Balanced binary cross-entropy plus Dice of each label, over the labels that a volume is marked with.
+
+    Cells that hold the label and cells that do not are averaged apart: a lesion of ten cells among forty thousand would
+    otherwise be learned as absent.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +83,12 @@ class PartialLabelLoss(nn.Module):
         """
         known = label.flatten(2)[..., 0] >= 0
         truth = label.clamp(min=0.0)
-        entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(2).mean(dim=-1)
+        missed = _mean_where(truth, -F.logsigmoid(logits))
+        invented = _mean_where(1.0 - truth, -F.logsigmoid(-logits))
         dice = self.dice(logits, truth).flatten(2).mean(dim=-1)
-        return (entropy + dice)[known].mean()
+        return (missed + invented + dice)[known].mean()
+
+
+def _mean_where(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Weighted means [B, L] over slices and cells; 0 where there is less than one cell to average over."""
+    return (weight * value).flatten(2).sum(dim=-1) / weight.flatten(2).sum(dim=-1).clamp(min=1.0)
