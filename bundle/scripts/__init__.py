@@ -9,6 +9,7 @@ One flow, one direction of imports: each line may import those above it, never t
 
     slice_geometry              where the shown slices lie in the source volume, and the way back
     volume_io                   NIfTI to checked volumes
+    saved_masks                 masks that other systems saved, onto the grid of their image
     query_text                  the user's text, verbatim, into the image's meta data
     transforms                  volume <-> shown slices, as dictionary transforms
 
@@ -56,6 +57,7 @@ One flow, one direction of imports: each line may import those above it, never t
     datasets.labelled_volumes   volumes on disk with label maps, to cut clips from
 
     inferer                     the chain as a MONAI inferer
+    propagation_pictures        propagated masks in TensorBoard
     evidence_picture            query, reasoning, key slice, boxes and mask on one page
     report                      mask, evidence JSON, picture, table
 
