@@ -24,6 +24,7 @@ from medvol_r1.propagator_trainer import (
 from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 
@@ -241,4 +242,8 @@ def test_configs_run_both_stages(tmp_path, monkeypatch):
         workflow.run()
         assert workflow.check_properties() == []
         assert load_medsam2(tmp_path / name / "model").image_size == 32
-        assert (tmp_path / name / "last.pt").is_file() and list((tmp_path / name).glob("events.*"))
+        assert (tmp_path / name / "last.pt").is_file()
+        events = EventAccumulator(str(tmp_path / name))
+        events.Reload()
+        assert {"loss", "extent_dice"} <= set(events.Tags()["scalars"])
+        assert "propagation/0" in events.Tags()["images"]

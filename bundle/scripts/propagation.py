@@ -66,6 +66,10 @@ class SliceFeatures:
         return self._slices.shape[-2], self._slices.shape[-1]
 
     @property
+    def whole(self) -> Crop:
+        return whole_slice(*self.shape)
+
+    @property
     def positions(self) -> Positions:
         if self._positions is None:
             self._positions = position_encodings(self._model)
@@ -73,7 +77,6 @@ class SliceFeatures:
 
     def of(self, index: Tensor, crops: Sequence[Crop]) -> ImageFeatures:
         """Features of the slices `index` [N] (int64, repeats allowed), of each the part in its crop."""
-        whole = whole_slice(*self.shape)
         wanted = list(zip(index.tolist(), crops, strict=True))
         found = {view: self._known[view] for view in wanted if view in self._known}
         unknown = sorted(set(wanted) - found.keys())
@@ -81,7 +84,7 @@ class SliceFeatures:
             part = unknown[start : start + self._chunk]
             for view, features in zip(part, zip(*encode(self._model, self._pixels(part)), strict=True), strict=True):
                 found[view] = ImageFeatures(*features)
-        self._known |= {view: found[view] for view in unknown if view[1] == whole}
+        self._known |= {view: found[view] for view in unknown if view[1] == self.whole}
         return ImageFeatures(*(torch.stack(part) for part in zip(*(found[view] for view in wanted), strict=True)))
 
     def _pixels(self, views: Sequence[tuple[int, Crop]]) -> Tensor:
