@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from .anchor import EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion, split_think
+from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
 from .propagation import SlicePropagator
 
 ABSENT = "absent"
@@ -77,33 +77,57 @@ class EvidenceInferer(Inferer):
         pred.is_batch = inputs.is_batch
         return pred
 
-    def _answer(self, image: torch.Tensor, query: str, network: AnswersQueries) -> tuple[torch.Tensor, str]:
-        """Mask uint8 [S, H, W] and evidence of one image [C, S, H, W]."""
-        slices = image[0] if len(image) == 1 else image.transpose(0, 1)
-        num_slices, height, width = image.shape[1:]
+    @torch.no_grad()
+    def ask(self, image: torch.Tensor, queries: Sequence[str], network: AnswersQueries) -> list[dict[str, Any]]:
+        """The evidence for each query about one volume, without the masks: the volume is encoded once for all.
+
+        Args:
+            image: float [C, S, H, W] in 0..1, C is 1 or 3.
+            queries: K texts.
+            network: see `AnswersQueries`.
+
+        Returns:
+            K times what `meta["evidence"]` holds, see `__call__`; `seconds` are those of all K together, the same
+            dictionary for each.
+        """
+        slices = slices_of(image)
         seconds: dict[str, float] = {}
         volume = _timed(seconds, "encode", image.device, lambda: network.encode(slices))
-        completion = _timed(seconds, "generate", image.device, lambda: network.generate(volume, [query])[0][0].text)
-        anchor = parse_completion(completion, num_slices)
-        evidence = {"status": "ok", "detail": "", "completion": completion, "think": split_think(completion)}
-        if isinstance(anchor, ParseFailure):
-            evidence |= {"status": anchor.reason, "detail": anchor.detail}
-            evidence |= {"key_index": None, "boxes_1000": [], "boxes_px": []}
-        else:
-            evidence |= {"status": ABSENT} if anchor.is_absent else {}
-            boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, height, width)
-            evidence |= {"key_index": anchor.key_index, "boxes_1000": [list(box) for box in anchor.boxes_xyxy_1000]}
-            evidence["boxes_px"] = np.round(boxes, 2).tolist()
-        mask = torch.zeros(num_slices, height, width, dtype=torch.uint8, device=image.device)
-        if isinstance(anchor, EvidenceAnchor) and not anchor.is_absent:
+        answers = _timed(seconds, "generate", image.device, lambda: network.generate(volume, queries))
+        return [_evidence(samples[0].text, *image.shape[1:]) | {"seconds": seconds} for samples in answers]
+
+    def _answer(self, image: torch.Tensor, query: str, network: AnswersQueries) -> tuple[torch.Tensor, str]:
+        """Mask uint8 [S, H, W] and evidence of one image [C, S, H, W]."""
+        (evidence,) = self.ask(image, [query], network)
+        mask = torch.zeros(image.shape[1:], dtype=torch.uint8, device=image.device)
+        evidence["seconds"]["propagate"] = 0.0
+        if evidence["boxes_1000"]:
+            boxes = boxes_1000_to_px(evidence["boxes_1000"], *image.shape[2:])
             mask = _timed(
-                seconds,
+                evidence["seconds"],
                 "propagate",
                 image.device,
-                lambda: self.propagator.mask(slices, anchor.key_index, boxes, self.window).to(mask),
+                lambda: self.propagator.mask(slices_of(image), evidence["key_index"], boxes, self.window).to(mask),
             )
-        seconds.setdefault("propagate", 0.0)
-        return mask, json.dumps(evidence | {"seconds": seconds}, ensure_ascii=False)
+        return mask, json.dumps(evidence, ensure_ascii=False)
+
+
+def slices_of(image: torch.Tensor) -> torch.Tensor:
+    """[C, S, H, W] as the models read it: [S, H, W] for one channel, [S, 3, H, W] for three."""
+    return image[0] if len(image) == 1 else image.transpose(0, 1)
+
+
+def _evidence(completion: str, num_slices: int, height: int, width: int) -> dict[str, Any]:
+    """What a completion says, as plain JSON types."""
+    anchor = parse_completion(completion, num_slices)
+    evidence = {"status": "ok", "detail": "", "completion": completion, "think": split_think(completion)}
+    if isinstance(anchor, ParseFailure):
+        evidence |= {"status": anchor.reason, "detail": anchor.detail}
+        return evidence | {"key_index": None, "boxes_1000": [], "boxes_px": []}
+    evidence |= {"status": ABSENT} if anchor.is_absent else {}
+    boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, height, width)
+    evidence |= {"key_index": anchor.key_index, "boxes_1000": [list(box) for box in anchor.boxes_xyxy_1000]}
+    return evidence | {"boxes_px": np.round(boxes, 2).tolist()}
 
 
 def _queries_of(inputs: MetaTensor) -> list[str]:

@@ -15,7 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from tqdm import tqdm
 
-from .datasets.cases import failure_of
+from .datasets.cases import failure_of, target_mask
 from .evidence_picture import draw_evidence, save_evidence
 from .metrics import dice, iou
 from .slice_geometry import SliceGeometry, source_slice
@@ -157,7 +157,8 @@ class CaseWriter:
     def _write_case(self, item: Mapping[str, Any]) -> dict[str, Any]:
         case, record = item["case"], item["result"]
         mask = item["pred"][0].cpu().numpy()
-        truth = item["label"][0].cpu().numpy() > 0 if item.get("label") is not None else None
+        label = item.get("label")
+        truth = None if label is None else target_mask(label[0].cpu().numpy(), item.get("label_values"))
         scores = {} if truth is None else {"DSC": dice(mask > 0, truth), "IoU": iou(mask > 0, truth)}
         folder = self.output_dir / case
         folder.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from monai.data import Dataset
 
 from .demo_cases import write_demo_cases
@@ -28,6 +29,14 @@ _NOT_IN_A_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 _LONGEST_NAME = 150
 
 
+PATHS = ("image", "label", "opposite_label")
+"""Keys of an entry that are paths: the volume, the mask of the target, and that of its counterpart on the other side."""
+
+DESCRIPTORS = ("target", "type", "laterality", "patient", "paraphrase_group", "subset")
+"""Keys of an entry that say what kind of question it is; texts. Beside them: `implicitness`, a whole number, and
+`label_values`, the values of the label that are the target (default: all but 0)."""
+
+
 class DatalistError(ValueError):
     """A list of cases that cannot be used at all."""
 
@@ -37,17 +46,18 @@ def read_cases(
     image: str | Path | None = None,
     demo_dir: str | Path = "output/demo",
     arguments: Sequence[str] | None = None,
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """The cases of a run.
 
     Args:
-        datalist: a JSON list of `{"image", "query", "case"?, "label"?}`; paths are relative to its folder.
+        datalist: a JSON list of `{"image", "query", "case"?, "label"?}` and, optional, the keys of `DESCRIPTORS`; paths
+            are relative to its folder.
         image: what the config's key `image` holds: given, one case is run, and its query is read from `arguments`.
         demo_dir: where a phantom is written when neither is given.
         arguments: of the command line; default: `sys.argv[1:]`.
 
     Returns:
-        Dictionaries with `image`, `query` and `case`, and `label` where there is one; case names are unique.
+        Dictionaries with `image`, `query` and `case`, and what else there is; case names are unique.
 
     Raises:
         DatalistError: the list cannot be read, or both or half of the two ways are given.
@@ -71,7 +81,7 @@ def read_cases(
     return _named([{"image": str(image) if path is None else path, "query": query}])
 
 
-def read_datalist(path: str | Path) -> list[dict[str, str]]:
+def read_datalist(path: str | Path) -> list[dict[str, Any]]:
     """Reads a JSON list of cases, every text verbatim.
 
     Raises:
@@ -89,6 +99,11 @@ def read_datalist(path: str | Path) -> list[dict[str, str]]:
         raise DatalistError(f'the datalist {path} holds {found}; give a JSON list of {{"image", "query"}} entries.')
     numbered = enumerate(entries, start=1)
     return _named([_checked(entry, f"entry {number} of {path}", path.parent) for number, entry in numbered])
+
+
+def target_mask(label: np.ndarray, label_values: Sequence[int] | None) -> np.ndarray:
+    """Where a label is the target, bool: one of `label_values`, or not 0 where these are None."""
+    return label != 0 if label_values is None else np.isin(label, label_values)
 
 
 def argument_text(arguments: Sequence[str], name: str) -> str | None:
@@ -139,17 +154,18 @@ class CaseDataset(Dataset):
             return {"case": case, "failure": failure_of(error, case)}
 
 
-def _checked(entry: object, where: str, folder: Path) -> dict[str, str]:
+def _checked(entry: object, where: str, folder: Path) -> dict[str, Any]:
     """One entry of a datalist, with its paths made independent of the current folder."""
     if not isinstance(entry, dict):
         raise DatalistError(f'{where} is {entry!r}; give an object with "image" and "query".')
     for key in ("image", "query"):
         if key not in entry:
             raise DatalistError(f'{where} has no "{key}".')
-    for key in ("image", "case", "label"):
+    for key in ("case", *PATHS):
         if not isinstance(entry.get(key, ""), str) or entry.get(key) == "":
             raise DatalistError(f'"{key}" of {where} is {entry[key]!r}; give a text that is not empty.')
-    case = {key: str(folder / entry[key]) for key in ("image", "label") if key in entry}
+    case = {key: str(folder / entry[key]) for key in PATHS if key in entry}
+    case |= _description(entry, where)
     case["query"] = entry["query"]  # judged with the volume, so that one bad query does not stop the others
     if "case" in entry:
         name = entry["case"]
@@ -162,7 +178,23 @@ def _checked(entry: object, where: str, folder: Path) -> dict[str, str]:
     return case
 
 
-def _named(cases: list[dict[str, str]]) -> list[dict[str, str]]:
+def _description(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """The optional keys of an entry that are not null."""
+    found = {key: entry[key] for key in (*DESCRIPTORS, "implicitness", "label_values") if entry.get(key) is not None}
+    for key, value in found.items():
+        if key == "label_values":
+            legal = "a list of whole numbers, at least one"
+            fits = isinstance(value, list) and value and all(type(number) is int for number in value)
+        elif key == "implicitness":
+            legal, fits = "a whole number", type(value) is int
+        else:
+            legal, fits = "a text", isinstance(value, str)
+        if not fits:
+            raise DatalistError(f'"{key}" of {where} is {value!r}; give {legal}, or leave it out.')
+    return found
+
+
+def _named(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The cases with a unique name each: their own, or the file's, numbered from the second on."""
     names = [case["case"] for case in cases if "case" in case]
     taken = set(names)
