@@ -26,27 +26,6 @@ def slices():
     return torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(0))
 
 
-def naive_log_probs(lvlm, slices, query, completion):
-    """The separate sequence through transformers' own forward, images and all."""
-    base, vision = lvlm.base, lvlm.base.config.vision_config
-    tokens_per_slice = slices.shape[1] * slices.shape[2] // 16**2
-    prompt = lvlm.prompts.prefix_ids(len(slices), tokens_per_slice) + lvlm.prompts.tail_ids(query)
-    ids = torch.tensor([prompt + completion.tolist()])
-    pixels = slices_to_patches(slices[:, None].expand(-1, 3, -1, -1), vision.patch_size, 2, 2)
-    grid = torch.tensor([[1, slices.shape[1] // 8, slices.shape[2] // 8]]).repeat(len(slices), 1)
-    base.model.rope_deltas = None
-    logits = base(
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        pixel_values=pixels.to(base.dtype),
-        image_grid_thw=grid,
-        mm_token_type_ids=(ids == base.config.image_token_id).int(),
-        use_cache=False,
-    ).logits
-    log_probs = logits[0, len(prompt) - 1 : -1].log_softmax(dim=-1)
-    return log_probs.gather(1, completion[:, None])[:, 0]
-
-
 def test_patches_equal_transformers_image_processor():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), dtype=np.uint8)
     processor = Qwen2VLImageProcessorPil(
@@ -61,23 +40,6 @@ def test_patches_equal_transformers_image_processor():
 def test_patches_refuse_a_side_that_does_not_divide():
     with pytest.raises(ValueError, match="40x32 pixels do not divide into 32x32.*slice_size"):
         slices_to_patches(torch.zeros(1, 3, 40, 32), 16, 2, 2)
-
-
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-5)])
-def test_packed_log_probs_equal_separate_sequences(lvlm, slices, dtype, tolerance):
-    lvlm.load().qwen.to(dtype)
-    generator = torch.Generator().manual_seed(1)
-    size = lvlm.base.config.text_config.vocab_size
-    completions = [
-        [torch.randint(20, size, (length,), generator=generator) for length in lengths] for lengths in [(7, 3), (5,)]
-    ]
-    with torch.no_grad():
-        packed = lvlm.log_probs(lvlm.encode(slices.to(dtype)), QUERIES, completions)
-        for query, answers, found in zip(QUERIES, completions, packed, strict=True):
-            for ids, log_probs in zip(answers, found, strict=True):
-                expected = naive_log_probs(lvlm, slices.to(dtype), query, ids)
-                assert log_probs.dtype == dtype
-                assert (log_probs - expected).abs().max() < tolerance
 
 
 def test_greedy_completion_is_the_argmax_of_separate_sequences(lvlm, slices):
@@ -117,7 +79,7 @@ def test_vision_tokens_are_never_written(lvlm, slices):
 
 def test_decoding_in_turns_gives_the_same(lvlm, slices, monkeypatch):
     together = lvlm.generate(slices, QUERIES * 2)
-    monkeypatch.setattr("medvol_r1.lvlm._MAX_DECODED_TOGETHER", 1)
+    monkeypatch.setattr("medvol_r1.decoding._MAX_DECODED_TOGETHER", 1)
     one_by_one = lvlm.generate(slices, QUERIES * 2)
     assert [group[0].text for group in together] == [group[0].text for group in one_by_one]
 
@@ -194,9 +156,7 @@ def test_bad_weights_are_named(folder, tmp_path, damage):
         VolumeLVLM(str(target)).load()
 
 
-@pytest.mark.parametrize(
-    "arguments, message", [({"dtype": "int8"}, "int8"), ({"max_new_tokens": 0}, "max_new_tokens")]
-)
+@pytest.mark.parametrize("arguments, message", [({"dtype": "int8"}, "int8"), ({"max_new_tokens": 0}, "max_new_tokens")])
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         VolumeLVLM("anywhere", **arguments)

@@ -14,7 +14,7 @@ def test_golden_tree():
     assert tree.position_ids[0].tolist() == [0, 1, 1, 3, 4, 5, 5, 6, 3]
     assert tree.position_ids[1].tolist() == [0, 1, 2, 3, 4, 5, 5, 6, 3]
     assert [index.tolist() for index in tree.predicted_by] == [[2, 3], [4], [4, 6], [2]]
-    rows = ["".join("x" if seen else "." for seen in row) for row in tree.attention_mask[0, 0].tolist()]
+    rows = ["".join("x" if seen else "." for seen in row) for row in tree.dense_mask()[0, 0].tolist()]
     assert rows == [
         "x........",
         "xx.......",
@@ -28,7 +28,16 @@ def test_golden_tree():
     ]
 
 
-@pytest.mark.parametrize("branches", [[(0, [1])], [(PREFIX, [1]), (2, [1])], [(-2, [1])], [(PREFIX, [])]])
+@pytest.mark.parametrize(
+    "branches",
+    [
+        [(0, [1])],
+        [(PREFIX, [1]), (2, [1])],
+        [(-2, [1])],
+        [(PREFIX, [])],
+        [(PREFIX, [1]), (PREFIX, [2]), (0, [3])],  # behind the older tree
+    ],
+)
 def test_bad_branches(branches):
     with pytest.raises(ValueError, match="must be -1"):
         pack_tree(PREFIX_IDS, POSITIONS, [(parent, torch.tensor(ids)) for parent, ids in branches])

@@ -26,9 +26,13 @@ One flow, one direction of imports: each line may import those above it, never t
     targets                     label mask -> anchor for SFT
     reasoning                   the rule-made reasoning of SFT
     prompts                     `<slice i>` tags, chat template, neutralised user text
+    split_attention             attention of many branches behind one prefix
     shared_prefix               many queries of a volume behind one prompt
     patches                     slices as the vision tower reads them
     qwen_weights                reading Qwen3-VL, what is wrong with a folder
+    encoded_volume              a volume as the language model reads it
+    decoding                    completions, token by token
+    scoring                     token log-probabilities of completions, packed and checked
     lvlm                        Qwen3-VL: generate, token log-probabilities
     tiny_lvlm                   builds the small demo model
     vision_pretraining          its vision tower learns to see, before words

@@ -1,15 +1,13 @@
 """The large vision-language model: Qwen3-VL over the slices of a volume.
 
 Loading and the network are transformers'; what is here is the volume around it: slices to patches, one prompt prefix
-per volume, vision features computed once, many queries and samples behind the same prefilled prefix, and token
-log-probabilities of packed completions.
+per volume, vision features computed once, many queries and samples behind the same prefix (see `decoding`, `scoring`).
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,94 +16,19 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
-from transformers import (
-    AutoTokenizer,
-    DynamicCache,
-    PreTrainedTokenizerBase,
-    Qwen3VLForConditionalGeneration,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
+from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion
+from .decoding import Completion, Sampling, decode
+from .encoded_volume import EncodedVolume
 from .patches import slices_to_patches
 from .prompts import INSTRUCTION, PromptBuilder
 from .qwen_weights import WeightsError, load_qwen
-from .shared_prefix import PREFIX, PackedTree, pack_tree
+from .scoring import PACKINGS, Packing, completion_log_probs, trusted_packing
+from .split_attention import use_split_attention
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
 LANGUAGE_MODEL_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-
-# Number of sequences that are decoded together; more are taken in turns.
-_MAX_DECODED_TOGETHER = 64
-
-
-@dataclass(frozen=True)
-class EncodedVolume:
-    """The prompt prefix of a volume, with its vision features, computed once.
-
-    Args:
-        prefix_ids: int64 [P].
-        position_ids: int64 [3, P], M-RoPE positions.
-        visual_mask: bool [P], True at visual tokens.
-        visual_embeds: [V, hidden], what stands at the visual tokens.
-        deepstack: a tensor [V, hidden] for each early layer that they are added behind.
-        num_slices: S.
-    """
-
-    prefix_ids: torch.Tensor
-    position_ids: torch.Tensor
-    visual_mask: torch.Tensor
-    visual_embeds: torch.Tensor
-    deepstack: tuple[torch.Tensor, ...]
-    num_slices: int
-
-
-@dataclass(frozen=True)
-class Completion:
-    """What the model wrote.
-
-    Args:
-        text: without the end token; everything else verbatim.
-        ids: int64 [n], with the end token if it came.
-        finished: whether the end token came within the limit.
-    """
-
-    text: str
-    ids: torch.Tensor
-    finished: bool
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
-
-    Args:
-        temperature: 0 takes the most probable token (greedy); above, samples.
-        top_p: keep the smallest set of tokens with this total probability; 1 keeps all.
-        top_k: keep this many tokens; 0 keeps all.
-    """
-
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
-
-    def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise ValueError(f"Need temperature >= 0, 0 < top_p <= 1 and top_k >= 0, got {self}.")
-
-    def choose(self, logits: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """Token ids int64 [B] from logits float [B, vocabulary]."""
-        if self.temperature == 0:
-            return logits.argmax(dim=-1)
-        empty = torch.empty(len(logits), 0, dtype=torch.long, device=logits.device)
-        logits = TemperatureLogitsWarper(float(self.temperature))(empty, logits)
-        if self.top_k:
-            logits = TopKLogitsWarper(self.top_k)(empty, logits)
-        if self.top_p < 1:
-            logits = TopPLogitsWarper(self.top_p)(empty, logits)
-        return torch.multinomial(logits.softmax(dim=-1), 1, generator=generator)[:, 0]
 
 
 class VolumeLVLM(nn.Module):
@@ -123,6 +46,8 @@ class VolumeLVLM(nn.Module):
         max_new_tokens: longest completion (paper: 256).
         sampling: how tokens are chosen in `forward` and as default of `generate`.
         default_query: what `forward` asks when it gets an image alone.
+        packing: how `log_probs` lets completions share the prefix, see `scoring`. At the first use it is compared with
+            separate sequences, and replaced with a warning if it differs.
 
     Raises:
         WeightsError: at the first use, when the weights are missing, damaged or of another architecture.
@@ -139,12 +64,15 @@ class VolumeLVLM(nn.Module):
         max_new_tokens: int = 256,
         sampling: Sampling | None = None,
         default_query: str = "the liver",
+        packing: Packing = "split",
     ) -> None:
         super().__init__()
         if dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r} (config key `dtype`).")
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+        if packing not in PACKINGS:
+            raise ValueError(f"packing must be one of {', '.join(PACKINGS)}, got {packing!r}.")
         self.path = str(path)
         self.adapter = adapter
         self.dtype = getattr(torch, dtype)
@@ -153,6 +81,8 @@ class VolumeLVLM(nn.Module):
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling or Sampling()
         self.default_query = default_query
+        self.packing = packing
+        self._packing_is_checked = packing == "none"
         # The only state before loading: where the module lives, and the format that a checkpoint of it has.
         self.register_buffer("format_version", torch.tensor(1))
         self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
@@ -169,6 +99,7 @@ class VolumeLVLM(nn.Module):
         qwen = load_qwen(self.path, self.dtype)
         if self.adapter is not None:
             qwen = PeftModel.from_pretrained(qwen, self.adapter).merge_and_unload()
+        use_split_attention(qwen.model.language_model)
         self._prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
         return self
@@ -243,6 +174,7 @@ class VolumeLVLM(nn.Module):
             visual_embeds=torch.cat(list(features.pooler_output)),
             deepstack=tuple(torch.cat(list(feature)) for feature in features.deepstack_features),
             num_slices=len(slices),
+            grid=grid,
         )
 
     # Completions --------------------------------------------------------------------------------------------------
@@ -271,21 +203,23 @@ class VolumeLVLM(nn.Module):
         """
         if isinstance(volume, torch.Tensor):
             volume = self.encode(volume)
-        tails = [torch.tensor(self.prompts.tail_ids(query)) for query in queries for _ in range(num_samples)]
-        prefilled = DynamicCache(config=self.base.config.get_text_config())
-        self._hidden(volume, volume.prefix_ids[None], volume.position_ids[:, None], cache=prefilled, starts_at=0)
-        completions: list[Completion] = []
-        for start in range(0, len(tails), _MAX_DECODED_TOGETHER):
-            part = tails[start : start + _MAX_DECODED_TOGETHER]
-            cache = copy.deepcopy(prefilled)
-            cache.batch_repeat_interleave(len(part))
-            completions += self._decode(volume, cache, part, sampling or self.sampling, generator)
+        tails = [tail for tail in self._tails(queries, volume) for _ in range(num_samples)]
+        with _evaluating(self.qwen):
+            completions = decode(
+                self.base,
+                self.prompts.tokenizer,
+                volume,
+                tails,
+                sampling or self.sampling,
+                self.max_new_tokens,
+                generator,
+            )
         return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
 
     def log_probs(
         self, volume: EncodedVolume, queries: Sequence[str], completions: Sequence[Sequence[torch.Tensor]]
     ) -> list[list[torch.Tensor]]:
-        """Log-probabilities of given completions, all queries and completions packed behind the volume's prefix.
+        """Log-probabilities of given completions, packed behind the volume's prefix as `packing` says.
 
         Args:
             volume: from `encode`.
@@ -295,17 +229,13 @@ class VolumeLVLM(nn.Module):
         Returns:
             For each query a list of [n], float32 (float64 for a float64 network).
         """
-        branches: list[tuple[int, torch.Tensor]] = []
-        wanted: list[list[int]] = []
-        device = volume.prefix_ids.device
-        for query, answers in zip(queries, completions, strict=True):
-            query_branch = len(branches)
-            branches.append((PREFIX, torch.tensor(self.prompts.tail_ids(query), device=device)))
-            wanted.append(list(range(len(branches), len(branches) + len(answers))))
-            branches += [(query_branch, ids.to(device)) for ids in answers]
-        tree = pack_tree(volume.prefix_ids, volume.position_ids, branches)
-        by_branch = self._tree_log_probs(volume, tree, branches, [index for indices in wanted for index in indices])
-        return [[by_branch[index] for index in indices] for indices in wanted]
+        tails = self._tails(queries, volume)
+        completions = [[ids.to(volume.prefix_ids.device) for ids in answers] for answers in completions]
+        if not self._packing_is_checked and any(completions):
+            with _evaluating(self.qwen):
+                self.packing = trusted_packing(self.base, volume, tails, completions, self.packing)
+            self._packing_is_checked = True
+        return completion_log_probs(self.base, volume, tails, completions, self.packing)
 
     def forward(self, image: torch.Tensor, query: str | Sequence[str] | None = None) -> torch.Tensor:
         """The anchor as a mask: the predicted boxes filled on the key slice, zero elsewhere.
@@ -347,106 +277,18 @@ class VolumeLVLM(nn.Module):
             slices = F.interpolate(slices, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
         return slices.expand(-1, 3, -1, -1)
 
-    def _hidden(
-        self,
-        volume: EncodedVolume,
-        ids: torch.Tensor,
-        position_ids: torch.Tensor,
-        *,
-        attention_mask: torch.Tensor | None = None,
-        cache: DynamicCache | None = None,
-        starts_at: int | None = None,
-    ) -> torch.Tensor:
-        """Hidden states [B, T, hidden] of ids [B, T]; `starts_at`: where the prefix begins in ids, None: not there."""
-        base = self.base
-        embeds = base.get_input_embeddings()(ids)
-        visual: dict[str, object] = {}
-        if starts_at is not None:
-            mask = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-            mask[:, starts_at : starts_at + len(volume.visual_mask)] = volume.visual_mask
-            embeds = embeds.masked_scatter(mask[..., None], volume.visual_embeds.to(embeds.dtype))
-            visual = {"visual_pos_masks": mask, "deepstack_visual_embeds": list(volume.deepstack)}
-        # Positions are always given: the network's own bookkeeping of them (rope_deltas) is state of the last call.
-        return base.model.language_model(
-            inputs_embeds=embeds,
-            position_ids=position_ids,
-            attention_mask=attention_mask,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            **visual,
-        ).last_hidden_state
-
-    def _tree_log_probs(
-        self,
-        volume: EncodedVolume,
-        tree: PackedTree,
-        branches: Sequence[tuple[int, torch.Tensor]],
-        wanted: Sequence[int],
-    ) -> dict[int, torch.Tensor]:
-        """Token log-probabilities [n] of the wanted branches."""
-        hidden = self._hidden(
-            volume, tree.ids[None], tree.position_ids[:, None], attention_mask=tree.attention_mask, starts_at=0
-        )[0]
-        index = torch.cat([tree.predicted_by[branch] for branch in wanted])
-        targets = torch.cat([branches[branch][1] for branch in wanted])
-        logits = self.base.lm_head(hidden[index])
-        # Half precision is too coarse for the sum over the vocabulary.
-        logits = logits.float() if logits.itemsize < 4 else logits
-        flat = -F.cross_entropy(logits, targets, reduction="none")
-        lengths = [len(branches[branch][1]) for branch in wanted]
-        return dict(zip(wanted, flat.split(lengths), strict=True))
-
-    def _decode(
-        self,
-        volume: EncodedVolume,
-        cache: DynamicCache,
-        tails: Sequence[torch.Tensor],
-        sampling: Sampling,
-        generator: torch.Generator | None,
-    ) -> list[Completion]:
-        """Continues the prefilled cache [B] with tails, left-padded to one length, until each sequence ends."""
-        base, device = self.base, volume.prefix_ids.device
-        tokenizer = self.prompts.tokenizer
-        longest = max(len(tail) for tail in tails)
-        ids = torch.full((len(tails), longest), tokenizer.pad_token_id, device=device)
-        present = torch.zeros(len(tails), longest, dtype=torch.long, device=device)
-        for row, tail in enumerate(tails):
-            ids[row, longest - len(tail) :] = tail.to(device)
-            present[row, longest - len(tail) :] = 1
-        mask = torch.cat([torch.ones(len(tails), len(volume.prefix_ids), dtype=torch.long, device=device), present], 1)
-        positions = int(volume.position_ids.max()) + present.cumsum(dim=1)
-        ends = torch.tensor(_end_ids(base, tokenizer), device=device)
-        banned = torch.tensor(_vision_ids(base), device=device)
-        written: list[torch.Tensor] = []
-        running = torch.ones(len(tails), dtype=torch.bool, device=device)
-        while True:
-            hidden = self._hidden(volume, ids, positions.expand(3, -1, -1), attention_mask=mask, cache=cache)
-            logits = base.lm_head(hidden[:, -1]).float()
-            logits[:, banned] = -torch.inf
-            chosen = torch.where(running, sampling.choose(logits, generator), tokenizer.pad_token_id)
-            written.append(torch.where(running, chosen, -1))
-            running = running & ~torch.isin(chosen, ends)
-            if len(written) == self.max_new_tokens or not running.any():
-                break
-            ids, positions = chosen[:, None], positions[:, -1:] + 1
-            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-        tokens = torch.stack(written, dim=1).cpu()
-        return [self._completion(row[row >= 0], ends.cpu()) for row in tokens]
-
-    def _completion(self, ids: torch.Tensor, ends: torch.Tensor) -> Completion:
-        finished = bool(torch.isin(ids[-1], ends))
-        # Cut at the end token by id and keep all else: skip_special_tokens takes <think> away with some tokenizers.
-        text_ids = ids[:-1] if finished else ids
-        text = self.prompts.tokenizer.decode(text_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return Completion(text=text, ids=ids, finished=finished)
+    def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
+        """What stands between the prefix and a completion, int64 [n] for each query."""
+        return [torch.tensor(self.prompts.tail_ids(query), device=volume.prefix_ids.device) for query in queries]
 
 
-def _vision_ids(base: Qwen3VLForConditionalGeneration) -> list[int]:
-    config = base.config
-    return [config.image_token_id, config.video_token_id, config.vision_start_token_id, config.vision_end_token_id]
-
-
-def _end_ids(base: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    configured = base.generation_config.eos_token_id
-    ends = configured if isinstance(configured, list) else [configured]
-    return sorted({end for end in [*ends, tokenizer.eos_token_id] if end is not None})
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout, and without gradient checkpointing, which in training would take the cache away."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

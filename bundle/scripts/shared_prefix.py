@@ -18,8 +18,13 @@ from dataclasses import dataclass
 
 import torch
 
+from .split_attention import BranchMask
+
 PREFIX = -1
 """The parent of a branch that stands directly behind the prefix."""
+
+# Branches share a call of the attention up to this many tokens: more are masked in vain, fewer are many small calls.
+_TOKENS_OF_A_RUN = 512
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,42 @@ class PackedTree:
     Args:
         ids: int64 [T], the prefix's P ids and then the branches' in their order.
         position_ids: int64 [3, T], M-RoPE positions (temporal, height, width).
-        attention_mask: bool [1, 1, T, T], True where the row's token may attend to the column's.
+        owners: int64 [T], the branch of each token plus one; 0 is the prefix.
+        visible: bool [branches + 1, branches + 1], True where the row's owner may see the column's.
+        starts: where the branches directly behind the prefix start in the sequence, in their order.
         predicted_by: for each branch int64 [n], the index in the sequence of the token whose logits predict the
             branch's tokens: the last token of its parent, then its own tokens but the last.
     """
 
     ids: torch.Tensor
     position_ids: torch.Tensor
-    attention_mask: torch.Tensor
+    owners: torch.Tensor
+    visible: torch.Tensor
+    starts: tuple[int, ...]
     predicted_by: tuple[torch.Tensor, ...]
+
+    def dense_mask(self) -> torch.Tensor:
+        """bool [1, 1, T, T], True where the row's token may attend to the column's."""
+        return self._mask(slice(0, len(self.ids)), slice(0, len(self.ids)))
+
+    def branch_mask(self) -> BranchMask:
+        """The same for split attention, in runs of whole trees behind the prefix."""
+        num_prefix, end = int((self.owners == 0).sum()), len(self.ids)
+        prefix = slice(0, num_prefix)
+        bounds = list(self.starts[:1])
+        for start, stop in zip(self.starts, [*self.starts[1:], end], strict=True):
+            if start > bounds[-1] and stop - bounds[-1] > _TOKENS_OF_A_RUN:
+                bounds.append(start)
+        runs = []
+        for start, stop in zip(bounds, [*bounds[1:], end], strict=True):
+            rows = slice(start, stop)
+            runs.append((start, stop, torch.cat([self._mask(rows, prefix), self._mask(rows, rows)], dim=-1)))
+        return BranchMask(num_prefix, tuple(runs))
+
+    def _mask(self, rows: slice, columns: slice) -> torch.Tensor:
+        index = torch.arange(len(self.ids), device=self.ids.device)
+        seen = self.visible[self.owners[rows]][:, self.owners[columns]]
+        return (seen & (index[columns] <= index[rows, None]))[None, None]
 
 
 def pack_tree(
@@ -48,10 +80,11 @@ def pack_tree(
     Args:
         prefix_ids: int64 [P].
         prefix_positions: int64 [3, P].
-        branches: (parent, ids [n]) each; the parent is `PREFIX` or the index of an earlier branch.
+        branches: (parent, ids [n]) each; the parent is `PREFIX` or the index of an earlier branch. A tree behind the
+            prefix comes whole, before the next one.
 
     Raises:
-        ValueError: an empty branch, or a parent that is not earlier.
+        ValueError: an empty branch, or a parent that is not earlier or not of the same tree.
     """
     device = prefix_ids.device
     num_prefix = len(prefix_ids)
@@ -61,13 +94,18 @@ def pack_tree(
     ids, positions, predicted_by = [prefix_ids], [prefix_positions], []
     owner = [torch.zeros(num_prefix, dtype=torch.long)]
     ends = [(num_prefix - 1, int(prefix_positions.max()) + 1)]  # index of the last token, next position
-    offset = num_prefix
+    starts: list[int] = []
+    offset, newest_tree = num_prefix, 0
     for index, (parent, branch_ids) in enumerate(branches):
-        if not PREFIX <= parent < index or len(branch_ids) == 0:
+        if not (parent == PREFIX or newest_tree <= parent < index) or len(branch_ids) == 0:
             raise ValueError(
                 f"Branch {index} has parent {parent} and {len(branch_ids)} tokens; the parent must be {PREFIX} (the "
-                "prefix) or an earlier branch, and a branch must not be empty."
+                f"prefix) or an earlier branch of the newest tree ({newest_tree} and on), and a branch must not be "
+                "empty."
             )
+        if parent == PREFIX:
+            starts.append(offset)
+            newest_tree = index
         visible[index + 1] |= visible[parent + 1]
         last_of_parent, start = ends[parent + 1]
         length = len(branch_ids)
@@ -78,7 +116,11 @@ def pack_tree(
         predicted_by.append(torch.cat([torch.tensor([last_of_parent]), own]).to(device))
         ends.append((offset + length - 1, start + length))
         offset += length
-    owners = torch.cat(owner).to(device)
-    causal = torch.ones(offset, offset, dtype=torch.bool, device=device).tril()
-    mask = visible.to(device)[owners][:, owners] & causal
-    return PackedTree(torch.cat(ids), torch.cat(positions, dim=1), mask[None, None], tuple(predicted_by))
+    return PackedTree(
+        torch.cat(ids),
+        torch.cat(positions, dim=1),
+        torch.cat(owner).to(device),
+        visible.to(device),
+        tuple(starts),
+        tuple(predicted_by),
+    )

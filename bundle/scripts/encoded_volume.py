@@ -1,0 +1,80 @@
+"""A volume as the language model reads it: the prompt prefix with its vision features, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+
+from .split_attention import BranchMask, LayerPrefix
+
+
+@dataclass(frozen=True)
+class EncodedVolume:
+    """The prompt prefix of a volume, with its vision features, computed once.
+
+    Args:
+        prefix_ids: int64 [P].
+        position_ids: int64 [3, P], M-RoPE positions.
+        visual_mask: bool [P], True at visual tokens.
+        visual_embeds: [V, hidden], what stands at the visual tokens.
+        deepstack: a tensor [V, hidden] for each early layer that they are added behind.
+        num_slices: S.
+        grid: int64 [S, 3], patches of each slice along time, rows and columns, as transformers counts positions.
+    """
+
+    prefix_ids: torch.Tensor
+    position_ids: torch.Tensor
+    visual_mask: torch.Tensor
+    visual_embeds: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...]
+    num_slices: int
+    grid: torch.Tensor
+
+
+def hidden_states(
+    base: Qwen3VLForConditionalGeneration,
+    ids: torch.Tensor,
+    position_ids: torch.Tensor,
+    *,
+    volume: EncodedVolume | None = None,
+    attention_mask: torch.Tensor | None = None,
+    cache: DynamicCache | None = None,
+    branches: BranchMask | None = None,
+    prefix: Sequence[LayerPrefix] | None = None,
+) -> torch.Tensor:
+    """What the language model makes of tokens, before the head.
+
+    Args:
+        base: the network.
+        ids: int64 [B, T].
+        position_ids: int64 [3, B, T].
+        volume: whose prefix the ids begin with; None when they stand behind a prefix that is elsewhere.
+        attention_mask: bool [B, 1, T, n]; None for causal attention.
+        cache: of keys and values, in front of the ids; they are added to it.
+        branches: see `split_attention`.
+        prefix: see `split_attention`.
+
+    Returns:
+        [B, T, hidden].
+    """
+    embeds = base.get_input_embeddings()(ids)
+    visual: dict[str, object] = {}
+    if volume is not None:
+        mask = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
+        mask[:, : len(volume.visual_mask)] = volume.visual_mask
+        embeds = embeds.masked_scatter(mask[..., None], volume.visual_embeds.to(embeds.dtype))
+        visual = {"visual_pos_masks": mask, "deepstack_visual_embeds": list(volume.deepstack)}
+    # Positions are always given: the network's own bookkeeping of them (rope_deltas) is state of the last call.
+    return base.model.language_model(
+        inputs_embeds=embeds,
+        position_ids=position_ids,
+        attention_mask=attention_mask,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        branches=branches,
+        prefix=prefix,
+        **visual,
+    ).last_hidden_state

@@ -1,0 +1,147 @@
+"""Token log-probabilities of completions behind a volume.
+
+Three forms give the same numbers:
+
+    split    all completions packed behind one prefix, with split attention: the fastest
+    dense    the same sequence under a mask of all pairs of tokens, with transformers' own attention
+    none     not packed: a sequence for each completion, as slow as there are completions
+
+The first two stand on details of transformers (masks and arguments that reach the attention untouched, positions that
+are taken as given), which a new version may change without a word. So they are compared with the third one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from transformers import Qwen3VLForConditionalGeneration
+
+from .encoded_volume import EncodedVolume, hidden_states
+from .shared_prefix import PREFIX, pack_tree
+
+Packing = Literal["split", "dense", "none"]
+PACKINGS: tuple[Packing, ...] = get_args(Packing)
+
+# Largest difference of a token's log-probability that is rounding, by the type of the weights. A branch that sees
+# another, or stands one position too far, differs by more; in half precision that shows only where it is gross.
+_ROUNDING = {torch.float64: 1e-7, torch.float32: 1e-3}
+_ROUNDING_OF_HALF_PRECISION = 0.5
+
+
+def completion_log_probs(
+    base: Qwen3VLForConditionalGeneration,
+    volume: EncodedVolume,
+    tails: Sequence[torch.Tensor],
+    completions: Sequence[Sequence[torch.Tensor]],
+    packing: Packing,
+) -> list[list[torch.Tensor]]:
+    """Log-probabilities of given completions.
+
+    Args:
+        base: the network.
+        volume: the prefix.
+        tails: K queries, each with what makes it the assistant's turn, int64 [n].
+        completions: for each query its completions' ids, int64 [n] each, end token included.
+        packing: see the head of the module.
+
+    Returns:
+        For each query a list of [n], float32 (float64 for a float64 network).
+    """
+    if packing != "none":
+        return _packed(base, volume, tails, completions, packing)
+    return [
+        [_alone(base, volume, tail, ids) for ids in answers] for tail, answers in zip(tails, completions, strict=True)
+    ]
+
+
+@torch.no_grad()
+def trusted_packing(
+    base: Qwen3VLForConditionalGeneration,
+    volume: EncodedVolume,
+    tails: Sequence[torch.Tensor],
+    completions: Sequence[Sequence[torch.Tensor]],
+    packing: Packing,
+) -> Packing:
+    """The first form, from `packing` on, that agrees with `none` on two completions each of two queries.
+
+    Warns when it is not `packing`. Dropout must be off. The arguments are those of `completion_log_probs`.
+    """
+    answered = [index for index, answers in enumerate(completions) if answers][:2]
+    tails, completions = [tails[index] for index in answered], [completions[index][:2] for index in answered]
+    rounding = _ROUNDING.get(base.dtype, _ROUNDING_OF_HALF_PRECISION)
+    # The weights' own type shows an error more clearly than autocast's.
+    with torch.autocast(volume.prefix_ids.device.type, enabled=False):
+        expected = _flat(completion_log_probs(base, volume, tails, completions, "none"))
+        for candidate in PACKINGS[PACKINGS.index(packing) : -1]:
+            found = _flat(completion_log_probs(base, volume, tails, completions, candidate))
+            difference = (found - expected).abs().max().item()
+            if difference <= rounding:  # not so for NaN
+                return candidate
+            warnings.warn(
+                f"Log-probabilities with packing {candidate!r} differ by {difference:.2g} from those of separate "
+                f"sequences (up to {rounding:g} is rounding); another, slower form is used from now on. Please report "
+                "this with your versions of torch and transformers.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+    return "none"
+
+
+def _packed(
+    base: Qwen3VLForConditionalGeneration,
+    volume: EncodedVolume,
+    tails: Sequence[torch.Tensor],
+    completions: Sequence[Sequence[torch.Tensor]],
+    packing: Packing,
+) -> list[list[torch.Tensor]]:
+    """All completions in one sequence."""
+    branches: list[tuple[int, torch.Tensor]] = []
+    wanted: list[int] = []
+    for tail, answers in zip(tails, completions, strict=True):
+        query = len(branches)
+        branches.append((PREFIX, tail))
+        wanted += range(len(branches), len(branches) + len(answers))
+        branches += [(query, ids) for ids in answers]
+    if not wanted:
+        return [[] for _ in tails]
+    tree = pack_tree(volume.prefix_ids, volume.position_ids, branches)
+    hidden = hidden_states(
+        base,
+        tree.ids[None],
+        tree.position_ids[:, None],
+        volume=volume,
+        attention_mask=tree.dense_mask() if packing == "dense" else None,
+        branches=tree.branch_mask() if packing == "split" else None,
+    )[0]
+    targets = [branches[branch][1] for branch in wanted]
+    index = torch.cat([tree.predicted_by[branch] for branch in wanted])
+    flat = iter(_log_probs(base, hidden[index], torch.cat(targets)).split([len(ids) for ids in targets]))
+    return [[next(flat) for _ in answers] for answers in completions]
+
+
+def _alone(
+    base: Qwen3VLForConditionalGeneration, volume: EncodedVolume, tail: torch.Tensor, completion: torch.Tensor
+) -> torch.Tensor:
+    """[n] of one completion in a sequence of its own, at the positions that transformers gives it."""
+    ids = torch.cat([volume.prefix_ids, tail, completion])[None]
+    positions, _ = base.model.get_rope_index(
+        ids, mm_token_type_ids=(ids == base.config.image_token_id).int(), image_grid_thw=volume.grid
+    )
+    hidden = hidden_states(base, ids, positions, volume=volume)[0]
+    return _log_probs(base, hidden[-len(completion) - 1 : -1], completion)
+
+
+def _log_probs(base: Qwen3VLForConditionalGeneration, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """[n] of the targets [n], from the hidden states [n, hidden] that predict them."""
+    logits = base.lm_head(hidden)
+    # Half precision is too coarse for the sum over the vocabulary.
+    logits = logits.float() if logits.itemsize < 4 else logits
+    return -F.cross_entropy(logits, targets, reduction="none")
+
+
+def _flat(log_probs: Sequence[Sequence[torch.Tensor]]) -> torch.Tensor:
+    return torch.cat([one for answers in log_probs for one in answers])

@@ -1,0 +1,130 @@
+"""Attention of many branches behind one prefix, without the mask of all pairs of tokens.
+
+A model that was given this attention computes as with `sdpa`, unless a call says that its tokens share a prefix:
+
+    branches    one sequence holds the prefix and then all branches (training). The prefix attends to itself, causally;
+                each run of branches to the prefix and itself.
+    prefix      the keys and values of the prefix stand apart, once for all sequences of a batch (decoding). They are
+                neither copied nor read once a sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "medvol_r1_split"
+
+LayerPrefix = tuple[torch.Tensor, torch.Tensor]
+"""Keys and values of the prefix in one layer, [1, heads, P, size] each."""
+
+
+@dataclass(frozen=True)
+class BranchMask:
+    """Who attends to whom in a sequence of a prefix and branches.
+
+    Args:
+        num_prefix: P, the first tokens; causal among themselves.
+        runs: (start, stop, mask) of the runs of n = stop - start tokens that follow, in their order; a run's tokens
+            attend to nothing but the prefix and their own run. Mask: bool [1, 1, n, P + n], the columns of the prefix
+            and then of the run.
+    """
+
+    num_prefix: int
+    runs: tuple[tuple[int, int, torch.Tensor], ...]
+
+
+def use_split_attention(language_model: PreTrainedModel) -> None:
+    """Gives a language model this attention; that of other models stays as it is.
+
+    transformers finds it by its name. To register it again, after a reload of this module, changes nothing.
+    """
+    AttentionInterface.register(NAME, split_attention)
+    # Without this, transformers drops padding masks of attentions that it does not know.
+    AttentionMaskInterface.register(NAME, sdpa_mask)
+    language_model.set_attn_implementation(NAME)
+
+
+def split_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    branches: BranchMask | None = None,
+    prefix: Sequence[LayerPrefix] | None = None,
+    **arguments: Any,
+) -> tuple[torch.Tensor, None]:
+    """The attention function, as transformers calls it in each layer.
+
+    Args:
+        module: the layer's attention.
+        query: [B, heads, T, size].
+        key: [B, key-value heads, n, size].
+        value: [B, key-value heads, n, size].
+        attention_mask: bool [B, 1, T, n], or None for causal attention; not looked at with `branches`.
+        branches: B is 1 and the T = n tokens are a prefix and its branches.
+        prefix: of each layer; all tokens attend to all of it, and to `key` by the mask, which must be there.
+        arguments: what `sdpa` takes (scaling, dropout).
+
+    Returns:
+        [B, T, heads, size], and no weights.
+    """
+    if branches is not None:
+        return _of_branches(module, query, key, value, branches, arguments), None
+    if prefix is not None and attention_mask is not None:
+        keys, values = prefix[module.layer_idx]
+        return _behind_prefix(query, key, value, keys[0], values[0], attention_mask, arguments["scaling"]), None
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **arguments)
+
+
+def _of_branches(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    branches: BranchMask,
+    arguments: dict[str, Any],
+) -> torch.Tensor:
+    """[1, T, heads, size]; one call for the prefix and one for each run."""
+    first = slice(0, branches.num_prefix)
+    out = [sdpa_attention_forward(module, query[:, :, first], key[:, :, first], value[:, :, first], None, **arguments)]
+    for start, stop, mask in branches.runs:
+        keys, values = (torch.cat([one[:, :, first], one[:, :, start:stop]], dim=2) for one in (key, value))
+        out.append(sdpa_attention_forward(module, query[:, :, start:stop], keys, values, mask, **arguments))
+    return torch.cat([part for part, _ in out], dim=1)
+
+
+def _behind_prefix(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    prefix_key: torch.Tensor,
+    prefix_value: torch.Tensor,
+    mask: torch.Tensor,
+    scaling: float,
+) -> torch.Tensor:
+    """[B, T, heads, size]; prefix_key and prefix_value [key-value heads, P, size], shared by the batch.
+
+    The queries of all sequences meet the prefix in one product; one softmax goes over the prefix and what is behind.
+    """
+    batch, heads, length, size = query.shape
+    groups, num_prefix = prefix_key.shape[:2]
+    query = query.reshape(batch, groups, -1, size)  # the heads that share a key-value head, all their tokens
+    together = query.transpose(0, 1).reshape(groups, -1, size)
+    on_prefix = (together @ prefix_key.mT).view(groups, batch, -1, num_prefix).transpose(0, 1)
+    on_own = (query @ key.mT).masked_fill(~mask.repeat(1, 1, heads // groups, 1), -torch.inf)
+    scores = torch.cat([on_prefix, on_own], dim=-1)  # [B, groups, heads / groups * T, P + n]
+    weights = (scores.float() if scores.itemsize < 4 else scores).mul_(scaling).softmax(dim=-1).to(value.dtype)
+    on_prefix = weights[..., :num_prefix].transpose(0, 1).reshape(groups, -1, num_prefix)
+    from_prefix = (on_prefix @ prefix_value).view(groups, batch, -1, size).transpose(0, 1)
+    out = from_prefix + weights[..., num_prefix:] @ value
+    return out.reshape(batch, heads, length, size).transpose(1, 2)
