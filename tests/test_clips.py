@@ -83,6 +83,16 @@ def test_a_volume_without_objects_gives_empty_masks():
     assert not batch["masks"].any() and (batch["boxes"] == 0).all()
 
 
+def test_clips_of_one_slice_from_a_volume_of_one_slice():
+    batch = loader(LabelledVolumes(bars(depth=1).labels, None, 1), clip_lengths=[1]).batch(1, 0)
+    assert batch["image"].shape == (6, 1, 40, 40) and batch["masks"].any()
+
+
+def test_two_hundred_objects_repeat_those_that_there_are():
+    masks = loader(bars(), objects=200, clip_lengths=[3]).batch(1, 0)["masks"]
+    assert masks.shape == (2, 200, 3, 40, 40) and len(masks[0].flatten(1).unique(dim=0)) <= 3  # two parts and a bar
+
+
 def test_phantoms_are_shown_as_a_radiologist_sees_them():
     volumes = phantom_volumes(3, "train", shape=(48, 40, 16))
     assert volumes.labels.shape == volumes.images.shape == (3, 16, 40, 48)
@@ -96,10 +106,17 @@ def test_phantoms_are_shown_as_a_radiologist_sees_them():
     [
         ({"clip_lengths": [1, 13]}, r"clip_lengths are \[1, 13\]; 1\.\.12 slices are legal"),
         ({"clip_lengths": [0]}, r"clip_lengths are \[0\]"),
+        ({"clip_lengths": []}, r"clip_lengths are \[\]; 1\.\.12 slices are legal"),
+        ({"objects": 0}, "objects is 0; give 1 or more"),
+        ({"clips": 0}, "clips is 0; give 1 or more"),
+        ({"size": 0}, "size is 0; give 1 or more"),
+        ({"epoch_length": 0}, "epoch_length is 0; give 1 or more"),
     ],
 )
 def test_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         loader(bars(), **changes)
+    with pytest.raises(ValueError, match=r"shares are \[\]; give one .* of the 0 pools"):
+        ClipLoader([], [], clips=1, objects=1, size=8, epoch_length=1, max_epochs=1)
     with pytest.raises(ValueError, match=r"shares are \[0.5, 0.5\]; give one"):
         ClipLoader([bars()], [0.5, 0.5], clips=1, objects=1, size=8, epoch_length=1, max_epochs=1)

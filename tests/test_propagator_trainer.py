@@ -199,6 +199,30 @@ def test_evaluator_scores_whole_volumes(pool):
         assert torch.equal(output[baseline][0].flatten(1).any(1), extent)
 
 
+def nothing(slices):
+    """Volumes in which no slice has an object."""
+    return LabelledVolumes(torch.zeros(2, slices, 48, 48, dtype=torch.uint8), None, FIRST_SHAPE)
+
+
+def test_volumes_without_objects_have_no_cases_and_an_evaluator_says_so(pool):
+    assert evaluation_cases([nothing(5)], objects=3) == []
+    flat = LabelledVolumes(pool.labels[:, :2], None, pool.first_label)  # objects on two slices have no extent to find
+    assert evaluation_cases([flat], objects=3) == []
+    with pytest.raises(ValueError, match="no object to follow: .* covers 40 pixels or more, and at most 35%.*3 slices"):
+        PropagatorEvaluator(device="cpu", val_data_loader=[], network=build_tiny_medsam2(image_size=32))
+
+
+@pytest.mark.parametrize("clip_lengths", [(1,), (3,)])
+def test_training_on_clips_without_objects_teaches_nothing_and_does_not_break(clip_lengths):
+    trainer = make_trainer(nothing(5), clip_lengths, epochs=1, epoch_length=1)
+    trainer.run()
+    assert {name: float(value) for name, value in trainer.state.output.items()} == dict.fromkeys(
+        ["loss", "key_dice", "tracked_dice", "presence_accuracy"], 0.0
+    )
+    for parameter in trainer.network.parameters():
+        assert parameter.isfinite().all() and (parameter.grad is None or not parameter.grad.any())
+
+
 def test_inscribed_ellipse_fills_pi_over_four_of_its_box():
     ellipse = inscribed_ellipses(torch.tensor([[10.0, 20, 90, 60]]), 80, 100)
     assert float(ellipse.sum()) == pytest.approx(np.pi / 4 * 80 * 40, rel=0.01)

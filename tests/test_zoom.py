@@ -222,6 +222,47 @@ def test_whole_slices_are_remembered_and_crops_are_not(tiny, slices, monkeypatch
     assert encodings(zoom, features, [[0, 0, 56, 40]]) == 0  # this crop is the whole slice
 
 
+def test_no_boxes_one_slice_two_hundred_boxes_with_zoom(tiny, slices):
+    propagator = SlicePropagator(tiny, zoom_margin=0.5)
+    assert propagator.logits(slices, 2, []).shape == (0, 5, 40, 56)
+    assert not propagator.mask(slices, 2, []).any()
+    assert propagator.logits(slices[:1], 0, BOXES).shape == (3, 1, 40, 56)
+    mask = propagator.mask(slices[:2], 0, np.tile(np.array(BOXES), (67, 1))[:200])
+    assert mask.any() and torch.equal(mask, propagator.mask(slices[:2], 0, BOXES))
+
+
+def test_a_box_reaching_outside_is_clipped_before_its_crop(tiny, slices):
+    propagator = SlicePropagator(tiny, zoom_margin=0.5)
+    # clipped, centre (5, 8.5), reach 10: rows -2..19, so a side of 21; unclipped the side would be 60
+    reaching, clipped = [[-20, 5, 10, 12]], [[0, 5, 10, 12]]
+    logits = propagator.logits(slices, 1, reaching)
+    assert torch.equal(logits, propagator.logits(slices, 1, clipped))
+    assert (logits[..., 21:] == -1024).all() and (logits[..., 20] > -1024).any()
+
+
+@pytest.mark.parametrize(
+    ("key_index", "boxes", "window", "message"),
+    [
+        (1, [[56, 5, 60, 9]], None, "box 0 is .*, outside the slice of 56 columns and 40 rows"),
+        (1, [[5, 5, 5, 20]], None, "box 0 is .*; it needs x1 < x2 and y1 < y2"),
+        (1, [[0, 0, float("inf"), 4]], None, "its corners must be finite"),
+        (5, BOXES, None, r"key_index is 5, outside 0\.\.4 of the 5 slices"),
+        (-1, [], None, r"key_index is -1, outside 0\.\.4 of the 5 slices"),
+        (1, BOXES, -1, "window is -1"),
+    ],
+)
+def test_bad_input_is_refused_with_zoom_as_without(tiny, slices, key_index, boxes, window, message):
+    for margin in (None, 0.5):
+        for call in (SlicePropagator(tiny, zoom_margin=margin).logits, SlicePropagator(tiny, zoom_margin=margin).mask):
+            with pytest.raises(ValueError, match=message):
+                call(slices, key_index, boxes, window)
+
+
+def test_the_smallest_box_gets_a_crop_of_some_pixels(tiny, slices):
+    logits = SlicePropagator(tiny, zoom_margin=0.0).logits(slices, 2, [[10.2, 10.3, 10.4, 10.5]])
+    assert logits[:, :, 10, 10].isfinite().all() and (logits[0].flatten(1) > -1024).sum(1).max() == 1
+
+
 @pytest.mark.parametrize("margin", [-0.1, float("nan"), float("inf"), "0.5"])
 def test_bad_margins(tiny, margin):
     with pytest.raises(ValueError, match=f"zoom_margin is {margin!r}; give a share of the box's longer side"):

@@ -63,6 +63,9 @@ class PropagatorEvaluator(SupervisedEvaluator):
         key_val_metric, additional_metrics: as for `SupervisedEvaluator`.
         window: slices walked to each side; None: to both ends.
         zoom_margin: as for `SlicePropagator`.
+
+    Raises:
+        ValueError: there are no cases.
     """
 
     def __init__(
@@ -77,6 +80,12 @@ class PropagatorEvaluator(SupervisedEvaluator):
         window: int | None = None,
         zoom_margin: float | None = None,
     ) -> None:
+        if not val_data_loader:
+            raise ValueError(
+                "there is no object to follow: none of the validation volumes has one that covers "
+                f"{_MIN_PIXELS} pixels or more, and at most {_MAX_SHARE:.0%}, of its largest slice and that lies on "
+                f"{_MIN_SLICES} slices or more; give others (config key `validate#cases#pools`)"
+            )
         super().__init__(
             device=device,
             val_data_loader=val_data_loader,

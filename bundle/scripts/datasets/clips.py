@@ -108,12 +108,17 @@ class ClipLoader:
         min_clips: int = 2,
         seed: int = 0,
     ) -> None:
-        if len(pools) != len(shares) or min(shares) < 0 or sum(shares) <= 0:
+        sizes = {"clips": clips, "objects": objects, "size": size, "min_clips": min_clips}
+        sizes |= {"epoch_length": epoch_length, "max_epochs": max_epochs}
+        for name, value in sizes.items():
+            if value < 1:
+                raise ValueError(f"{name} is {value}; give 1 or more")
+        if not pools or len(pools) != len(shares) or min(shares) < 0 or sum(shares) <= 0:
             raise ValueError(
                 f"shares are {list(shares)}; give one non-negative number for each of the {len(pools)} pools"
             )
         deepest = min(pool.labels.shape[1] for pool in pools)
-        if not 1 <= min(clip_lengths) <= max(clip_lengths) <= deepest:
+        if not clip_lengths or not 1 <= min(clip_lengths) <= max(clip_lengths) <= deepest:
             raise ValueError(f"clip_lengths are {list(clip_lengths)}; 1..{deepest} slices are legal with these pools")
         self.pools, self.shares = list(pools), torch.tensor(shares, dtype=torch.float64)
         self.clips, self.objects, self.size, self.min_clips = clips, objects, size, min_clips
