@@ -10,6 +10,8 @@ One flow, one direction of imports: each line may import those above it, never t
     slice_geometry              where the shown slices lie in the source volume, and the way back
     volume_io                   NIfTI to checked volumes
     saved_masks                 masks that other systems saved, onto the grid of their image
+    bundle_process              another MONAI bundle on images, in a process of its own
+    bundle_runner               starts that process, finds the masks
     query_text                  the user's text, verbatim, into the image's meta data
     transforms                  volume <-> shown slices, as dictionary transforms
 
