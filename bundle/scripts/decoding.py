@@ -23,11 +23,13 @@ class Completion:
         text: without the end token; everything else verbatim.
         ids: int64 [n], with the end token if it came.
         finished: whether the end token came within the limit.
+        entropy: of the distribution that a token is drawn from at temperature 1; mean over the tokens, in nats.
     """
 
     text: str
     ids: torch.Tensor
     finished: bool
+    entropy: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def decode(
     for start in range(0, len(tails), _MAX_DECODED_TOGETHER):
         part = tails[start : start + _MAX_DECODED_TOGETHER]
         rows = _continue(base, prefix, first_position, part, sampling, ends, max_new_tokens, generator)
-        completions += [_completion(ids, ends, tokenizer) for ids in rows]
+        completions += [_completion(ids, entropy, ends, tokenizer) for ids, entropy in rows]
     return completions
 
 
@@ -106,8 +108,10 @@ def _continue(
     ends: torch.Tensor,
     max_new_tokens: int,
     generator: torch.Generator | None,
-) -> list[torch.Tensor]:
-    """What is written behind each tail, int64 [n] with the end token, on the CPU; tails are left-padded to one length.
+) -> list[tuple[torch.Tensor, float]]:
+    """What is written behind each tail, int64 [n] with the end token, on the CPU, and the mean entropy of its tokens.
+
+    Tails are left-padded to one length.
 
     Its own keys and values grow with each sequence; those of the prefix stay where they are.
     """
@@ -123,11 +127,13 @@ def _continue(
     banned = torch.tensor(_vision_ids(base), device=device)
     cache = DynamicCache(config=base.config.get_text_config())
     written: list[torch.Tensor] = []
+    entropies: list[torch.Tensor] = []
     running = torch.ones(len(tails), dtype=torch.bool, device=device)
     while True:
         hidden = hidden_states(base, ids, positions.expand(3, -1, -1), attention_mask=mask, cache=cache, prefix=prefix)
         logits = base.lm_head(hidden[:, -1]).float()
         logits[:, banned] = -torch.inf
+        entropies.append(torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1) * running)
         chosen = torch.where(running, sampling.choose(logits, generator), 0)
         written.append(torch.where(running, chosen, -1))
         running = running & ~torch.isin(chosen, ends)
@@ -135,15 +141,19 @@ def _continue(
             break
         ids, positions = chosen[:, None], positions[:, -1:] + 1
         mask = torch.cat([mask[:, :, -1:], torch.ones_like(mask[:, :, -1:, :1])], dim=-1)
-    return [row[row >= 0] for row in torch.stack(written, dim=1).cpu()]
+    rows = [row[row >= 0] for row in torch.stack(written, dim=1).cpu()]
+    totals = torch.stack(entropies, dim=1).sum(dim=1).tolist()
+    return [(row, total / len(row)) for row, total in zip(rows, totals, strict=True)]
 
 
-def _completion(ids: torch.Tensor, ends: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> Completion:
+def _completion(
+    ids: torch.Tensor, entropy: float, ends: torch.Tensor, tokenizer: PreTrainedTokenizerBase
+) -> Completion:
     finished = bool(torch.isin(ids[-1], ends.cpu()))
     # Cut at the end token by id and keep all else: skip_special_tokens takes <think> away with some tokenizers.
     text_ids = ids[:-1] if finished else ids
     text = tokenizer.decode(text_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return Completion(text=text, ids=ids, finished=finished)
+    return Completion(text=text, ids=ids, finished=finished, entropy=entropy)
 
 
 def _vision_ids(base: Qwen3VLForConditionalGeneration) -> list[int]:
@@ -154,4 +164,8 @@ def _vision_ids(base: Qwen3VLForConditionalGeneration) -> list[int]:
 def _end_ids(base: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
     configured = base.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]
-    return torch.tensor(sorted({end for end in [*ends, tokenizer.eos_token_id] if end is not None}), device=base.device)
+    return torch.tensor(
+        sorted({end for end in [*ends, tokenizer.eos_token_id] if end is not None}),
+        dtype=torch.long,
+        device=base.device,
+    )

@@ -45,7 +45,7 @@ def draw_evidence(
         volume_hu: [X, Y, Z] in HU, source voxel order.
         mask: [X, Y, Z], nonzero is predicted.
         geometry: of the volume and its shown slices.
-        record: the evidence, see `report.EvidenceRecordd`.
+        record: the evidence, see `report.EvidenceRecordd`; `volume_ml` may be None where the spacing is not known.
         window_hu: lower and upper HU, drawn black and white.
         truth: [X, Y, Z], nonzero is the label, or None.
         scores: to print, by name ("DSC"); each a number in 0..1.
@@ -250,5 +250,6 @@ def _answer_lines(record: Mapping[str, Any]) -> list[str]:
         key, shown, source = record["key_slice"], record["slices_shown"], record["source_slice"]
         lines.append(f"key slice {key} of {shown} (source slice {source})")
         lines.append("1 box" if count == 1 else f"{count} boxes")
-    lines.append(f"{record['voxels']:,} voxels, {record['volume_ml']:.1f} ml")
+    millilitres = "" if record["volume_ml"] is None else f", {record['volume_ml']:.1f} ml"
+    lines.append(f"{record['voxels']:,} voxels{millilitres}")
     return lines

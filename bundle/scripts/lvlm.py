@@ -39,7 +39,8 @@ class VolumeLVLM(nn.Module):
 
     Args:
         path: a local folder in transformers' format, or a hub id.
-        adapter: folder of a PEFT adapter to put on top and merge; None for none.
+        adapter: folder of a PEFT adapter to put on top and merge, or several, merged one after the other: that of SFT
+            and then that of GRPO, say; None for none.
         dtype: of the weights: `float32`, `bfloat16` or `float16`.
         slice_size: side in pixels that slices are resized to for this model; None takes them as they come.
         instruction: see `PromptBuilder`.
@@ -57,7 +58,7 @@ class VolumeLVLM(nn.Module):
         self,
         path: str,
         *,
-        adapter: str | None = None,
+        adapter: str | Sequence[str] | None = None,
         dtype: str = "float32",
         slice_size: int | None = None,
         instruction: str = INSTRUCTION,
@@ -74,7 +75,7 @@ class VolumeLVLM(nn.Module):
         if packing not in PACKINGS:
             raise ValueError(f"packing must be one of {', '.join(PACKINGS)}, got {packing!r}.")
         self.path = str(path)
-        self.adapter = adapter
+        self.adapters = [adapter] if isinstance(adapter, str) else list(adapter or ())
         self.dtype = getattr(torch, dtype)
         self.slice_size = slice_size
         self.instruction = instruction
@@ -94,11 +95,12 @@ class VolumeLVLM(nn.Module):
         """Reads the weights now, if that has not happened yet."""
         if self.qwen is not None:
             return self
-        if self.adapter is not None and not (Path(self.adapter) / "adapter_config.json").is_file():
-            raise WeightsError(f"No PEFT adapter in {self.adapter!r}: it has no adapter_config.json (key `adapter`).")
+        for folder in self.adapters:
+            if not (Path(folder) / "adapter_config.json").is_file():
+                raise WeightsError(f"No PEFT adapter in {folder!r}: it has no adapter_config.json (key `adapter`).")
         qwen = load_qwen(self.path, self.dtype)
-        if self.adapter is not None:
-            qwen = PeftModel.from_pretrained(qwen, self.adapter).merge_and_unload()
+        for folder in self.adapters:
+            qwen = PeftModel.from_pretrained(qwen, folder).merge_and_unload()
         use_split_attention(qwen.model.language_model)
         self._prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
