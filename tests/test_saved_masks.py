@@ -55,9 +55,13 @@ def system(folder, **changes):
     return SavedMasks(**({"folder": folder, "masks": "{case}.nii.gz", "labels": 3} | changes))
 
 
+def place(system, case, affine=AFFINE):
+    return system.place(system.parts(case), SHAPE, affine)
+
+
 def reason_of(system, case, affine=AFFINE):
     with pytest.raises(ReasonedError) as caught:
-        system.place(case, SHAPE, affine)
+        place(system, case, affine)
     return caught.value.reason, str(caught.value)
 
 
@@ -69,7 +73,7 @@ def test_other_orientations_of_one_space_are_exact(label, orientation, tmp_path,
     image = nib.Nifti1Image(label, AFFINE)
     turned = image.as_reoriented(nib.orientations.ornt_transform(nib.io_orientation(AFFINE), orientation))
     save(tmp_path / "a.nii.gz", np.asarray(turned.dataobj), turned.affine)
-    placed = system(tmp_path).place(case, SHAPE, AFFINE)
+    placed = place(system(tmp_path), case)
     assert placed.exact and np.array_equal(placed.mask, label == 3)
 
 
@@ -114,7 +118,7 @@ def test_identity_affines_are_refused(label, affine, tmp_path, case):
 
 def test_an_identity_affine_is_legal_where_the_image_has_it(label, tmp_path, case):
     save(tmp_path / "a.nii.gz", label, np.eye(4))
-    assert system(tmp_path).place(case, SHAPE, np.eye(4)).mask.sum() == (label == 3).sum()
+    assert place(system(tmp_path), case, np.eye(4)).mask.sum() == (label == 3).sum()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_another_place_is_refused():
 def test_an_npz_in_the_order_of_simpleitk(label, tmp_path, case):
     np.savez(tmp_path / "a.npz", segs=label.astype(np.uint8).transpose(2, 1, 0), other=1)
     settings = {"masks": "{case}.npz", "grid": "same_shape"}
-    placed = system(tmp_path, axes="zyx", **settings).place(case, SHAPE, AFFINE)
+    placed = place(system(tmp_path, axes="zyx", **settings), case)
     assert placed.exact and np.array_equal(placed.mask, label == 3)
     reason, message = reason_of(system(tmp_path, **settings), case)
     assert reason == "other_shape" and "(7, 9, 11)" in message and "(11, 9, 7)" in message
@@ -162,7 +166,7 @@ def test_a_sidecar_says_where_an_array_lies(label, tmp_path, case):
     (tmp_path / "a.json").write_text(json.dumps({"affine": (AFFINE @ to_image).tolist()}))
     reads = system(tmp_path, masks="{case}.npz", grid="sidecar", sidecar="{case}.json")
     expected = (label == 3) & (np.arange(7) >= 2)
-    assert np.array_equal(reads.place(case, SHAPE, AFFINE).mask, expected)
+    assert np.array_equal(place(reads, case).mask, expected)
 
 
 @pytest.mark.parametrize(
@@ -188,18 +192,18 @@ def test_bad_sidecars(label, tmp_path, case, content, reason):
 def test_255_as_nan_is_background(label, tmp_path, case):
     label[0] = 255
     save(tmp_path / "a.nii.gz", label)
-    everything = system(tmp_path, labels=None, void_values=(255,)).place(case, SHAPE, AFFINE).mask
+    everything = place(system(tmp_path, labels=None, void_values=(255,)), case).mask
     assert not everything[0].any() and np.array_equal(everything[1:], label[1:] > 0)
     # a file of nothing but void is an empty answer, not a wrong label
     save(tmp_path / "a.nii.gz", np.full(SHAPE, 255, np.float32))
-    assert not system(tmp_path, void_values=(255,)).place(case, SHAPE, AFFINE).mask.any()
+    assert not place(system(tmp_path, void_values=(255,)), case).mask.any()
 
 
 def test_targets_map_to_values(label, tmp_path, case):
     save(tmp_path / "a.nii.gz", label)
     reads = system(tmp_path, labels={"spleen": 2, "kidneys": [1, 3]})
-    assert np.array_equal(reads.place(case, SHAPE, AFFINE).mask, label == 2)
-    assert np.array_equal(reads.place(case | {"target": "kidneys"}, SHAPE, AFFINE).mask, (label == 1) | (label == 3))
+    assert np.array_equal(place(reads, case).mask, label == 2)
+    assert np.array_equal(place(reads, case | {"target": "kidneys"}).mask, (label == 1) | (label == 3))
     reason, message = reason_of(reads, case | {"target": "brain"})
     assert reason == "no_label_value" and "'brain'" in message and "spleen, kidneys" in message
 
@@ -210,7 +214,7 @@ def test_targets_map_to_files(label, tmp_path, case):
     reads = system(
         tmp_path, masks="seg_{image}/{label}.nii.gz", labels={"kidneys": ["kidney left", "kidney right"], "spleen": "s"}
     )
-    assert np.array_equal(reads.place(case | {"target": "kidneys"}, SHAPE, AFFINE).mask, (label == 1) | (label == 2))
+    assert np.array_equal(place(reads, case | {"target": "kidneys"}).mask, (label == 1) | (label == 2))
     assert reason_of(reads, case)[0] == "missing_mask"
 
 
@@ -219,7 +223,7 @@ def test_values_that_mean_something_else_are_named(label, tmp_path, case):
     reason, message = reason_of(system(tmp_path, labels={"spleen": 1, "liver": 2}), case)
     assert reason == "label_value_absent" and "100, 101, 102, 103" in message
     save(tmp_path / "a.nii.gz", np.where(label == 1, 0, label))  # the liver is there, the spleen was not found
-    assert not system(tmp_path, labels={"spleen": 1, "liver": 2}).place(case, SHAPE, AFFINE).mask.any()
+    assert not place(system(tmp_path, labels={"spleen": 1, "liver": 2}), case).mask.any()
 
 
 @pytest.mark.parametrize(

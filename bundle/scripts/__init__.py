@@ -12,6 +12,7 @@ One flow, one direction of imports: each line may import those above it, never t
     saved_masks                 masks that other systems saved, onto the grid of their image
     bundle_process              another MONAI bundle on images, in a process of its own
     bundle_runner               starts that process, finds the masks
+    benchmark_systems           the systems of a benchmark, from a JSON list
     query_text                  the user's text, verbatim, into the image's meta data
     transforms                  volume <-> shown slices, as dictionary transforms
 

@@ -93,7 +93,7 @@ class BundleRunner:
                 subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
             # A process that ended early has left a note for the image that it was at; the others get a new process.
             if not self._is_over(waiting[0], folder):
-                raise BundleError("process_ended", f"the process of {self.bundle} did not start; see {log.name}")
+                self._note_all(waiting, folder, "process_ended", f"its process did not start; see {log.name}")
 
     def mask_of(self, image: str, folder: Path) -> Path:
         """The mask that `run` left.
@@ -113,6 +113,11 @@ class BundleRunner:
                 f"{': ' if found else ''}{', '.join(path.name for path in found)}; set `output` to the mask's name",
             )
         return found[0]
+
+    def _note_all(self, images: Sequence[str], folder: Path, reason: str, message: str) -> None:
+        for image in images:
+            note = json.dumps({"reason": reason, "message": message})
+            self._note(image, folder).write_text(note, encoding="utf-8")
 
     def _is_over(self, image: str, folder: Path) -> bool:
         return self._folder(image, folder).is_dir() or self._note(image, folder).is_file()

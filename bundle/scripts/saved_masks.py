@@ -56,6 +56,14 @@ class PlacedMask(NamedTuple):
     exact: bool
 
 
+class MaskPart(NamedTuple):
+    """A file, the file that says where it lies, and the label values that are meant; None: all that is not zero."""
+
+    path: Path
+    sidecar: Path | None
+    values: tuple[float, ...] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SavedMasks:
     """Where a system's masks are and how they are to be read.
@@ -100,11 +108,19 @@ class SavedMasks:
         if chosen:
             raise ValueError(f"labels has {chosen[0]:g}, which is background or one of void_values")
 
-    def place(self, case: Mapping[str, Any], shape: Sequence[int], affine: np.ndarray) -> PlacedMask:
-        """The target of a case as this system sees it.
+    def parts(self, entry: Mapping[str, Any]) -> tuple[MaskPart, ...]:
+        """What is to be read for an entry of the datalist; equal parts give equal masks.
+
+        Raises:
+            MaskError: `labels` does not know the target, or a path has a placeholder that the entry does not have.
+        """
+        return tuple(self._part(entry, label, values) for label, values in self._choices(entry.get("target")))
+
+    def place(self, parts: Sequence[MaskPart], shape: Sequence[int], affine: np.ndarray) -> PlacedMask:
+        """The union of the parts on the grid of their image.
 
         Args:
-            case: the entry of the datalist.
+            parts: from `parts`.
             shape: X, Y, Z of the image.
             affine: float64 [4,4] of the image, voxel index -> RAS+ mm.
 
@@ -112,28 +128,32 @@ class SavedMasks:
             MaskError, VolumeError: what stands in the way.
         """
         union, exact = np.zeros(shape, dtype=bool), True
-        for label, values in self._parts(case.get("target")):
-            names = _names(case, label)
-            stored, stored_affine = self._read(_filled(self.masks, names, self.folder))
-            mask = self._marked(stored, values, _filled(self.masks, names, self.folder))
-            placed = self._placed(mask, stored_affine, names, tuple(shape), affine)
+        for part in parts:
+            stored, stored_affine = self._read(part.path)
+            placed = self._placed(self._marked(stored, part), stored_affine, part, tuple(shape), affine)
             union |= placed.mask
             exact &= placed.exact
         return PlacedMask(union, exact)
 
-    def _parts(self, target: str | None) -> list[tuple[str | None, list[float] | None]]:
+    def _choices(self, target: str | None) -> list[tuple[str | None, tuple[float, ...] | None]]:
         """(name for `{label}`, label values; None: all that is not zero) whose union is the target."""
         if not isinstance(self.labels, Mapping):
-            return [(None, _numbers(self.labels) or None)]
+            return [(None, tuple(_numbers(self.labels)) or None)]
         if target not in self.labels:
             raise MaskError(
                 "no_label_value", f"`labels` has no entry for the target {target!r}, only {', '.join(self.labels)}"
             )
         entry = self.labels[target]
         entries = entry if isinstance(entry, list | tuple) else [entry]
-        values = [float(each) for each in entries if not isinstance(each, str)]
-        parts: list[tuple[str | None, list[float] | None]] = [(each, None) for each in entries if isinstance(each, str)]
-        return [*parts, (None, values)] if values else parts
+        values = tuple(float(each) for each in entries if not isinstance(each, str))
+        named: list[tuple[str | None, tuple[float, ...] | None]]
+        named = [(each, None) for each in entries if isinstance(each, str)]
+        return [*named, (None, values)] if values else named
+
+    def _part(self, entry: Mapping[str, Any], label: str | None, values: tuple[float, ...] | None) -> MaskPart:
+        names = _names(entry, label)
+        sidecar = None if self.sidecar is None else _filled(self.sidecar, names, self.folder)
+        return MaskPart(_filled(self.masks, names, self.folder), sidecar, values)
 
     def _read(self, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         """The stored voxels and their affine, if the file has one."""
@@ -162,21 +182,23 @@ class SavedMasks:
             raise MaskError("not_3d", f"{self.array!r} of {path} has shape {stored.shape}; three axes are needed")
         return stored, None
 
-    def _marked(self, stored: np.ndarray, values: list[float] | None, path: Path) -> np.ndarray:
+    def _marked(self, stored: np.ndarray, part: MaskPart) -> np.ndarray:
         """bool, of the stored array's shape."""
         if stored.dtype.kind not in "biuf" or not np.isfinite(stored).all() or not (stored == np.rint(stored)).all():
             raise MaskError(
-                "not_labels", f"{path} has voxels that are NaN or not whole numbers; save labels, not probabilities"
+                "not_labels",
+                f"{part.path} has voxels that are NaN or not whole numbers; save labels, not probabilities",
             )
         void = np.isin(stored, self.void_values)
         marked = (stored != 0) & ~void
-        if values is None:
+        if part.values is None:
             return marked
-        target = np.isin(stored, values)
+        target = np.isin(stored, part.values)
         if not target.any() and marked.any() and not np.isin(stored[marked], _numbers(self.labels)).any():
             found = ", ".join(f"{value:g}" for value in np.unique(stored[marked])[:_MOST_LISTED])
             raise MaskError(
-                "label_value_absent", f"{path} holds the values {found} and none of those in `labels`; correct `labels`"
+                "label_value_absent",
+                f"{part.path} holds the values {found} and none of those in `labels`; correct `labels`",
             )
         return target
 
@@ -184,7 +206,7 @@ class SavedMasks:
         self,
         mask: np.ndarray,
         stored_affine: np.ndarray | None,
-        names: Mapping[str, str],
+        part: MaskPart,
         shape: tuple[int, ...],
         affine: np.ndarray,
     ) -> PlacedMask:
@@ -195,8 +217,8 @@ class SavedMasks:
                     "other_shape", f"the mask has {mask.shape} voxels (x, y, z), its image {shape}; grid is same_shape"
                 )
             return PlacedMask(mask, True)
-        if self.sidecar is not None:
-            stored_affine = _sidecar_affine(_filled(self.sidecar, names, self.folder))
+        if part.sidecar is not None:
+            stored_affine = _sidecar_affine(part.sidecar)
         if stored_affine is None:
             raise MaskError("no_affine", "an npz has no affine: set grid to same_shape, or to sidecar")
         return place_by_affine(mask, stored_affine, shape, affine)

@@ -1,0 +1,71 @@
+"""The list of systems: what is legal in it, and what its messages say."""
+
+import json
+
+import pytest
+from medvol_r1.benchmark_systems import SystemListError, read_systems
+from medvol_r1.bundle_runner import BundleError
+from other_bundle import write_spleen_bundle
+
+MASKS = {"name": "VISTA3D", "masks": "vista/{image}_trans.nii.gz", "labels": {"liver": 1}, "void_values": [255]}
+
+
+def write(folder, systems):
+    path = folder / "systems.json"
+    path.write_text(systems if isinstance(systems, str) else json.dumps(systems))
+    return path
+
+
+def test_paths_are_relative_to_the_list(tmp_path):
+    write_spleen_bundle(tmp_path / "bundles" / "spleen")
+    bundle = {
+        "name": "spleen (zoo)",
+        "bundle": "bundles/spleen",
+        "labels": {"spleen": 1},
+        "item": {"label_prompt": [3]},
+    }
+    saved, run = read_systems(write(tmp_path, [MASKS, bundle]), tmp_path / "out")
+    (part,) = saved.parts({"image": "/data/ct_7.nii.gz", "target": "liver"})
+    assert part == (tmp_path / "vista" / "ct_7_trans.nii.gz", None, (1.0,)) and saved.masks.void_values == (255,)
+    assert saved.runner is None and run.runner.bundle == tmp_path / "bundles" / "spleen"
+    assert run.runner.item == {"label_prompt": [3]} and run.folder == tmp_path / "out" / "spleen (zoo)" / "masks"
+    folder = run.runner._folder("ct_7.nii.gz", run.folder)
+    folder.mkdir(parents=True)
+    (folder / "ct_7_trans.nii.gz").touch()
+    assert run.parts({"image": "ct_7.nii.gz", "target": "spleen"})[0].path == folder / "ct_7_trans.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        ("{", "not JSON in UTF-8"),
+        ([], "holds no systems"),
+        ({"name": "a"}, "holds no systems"),
+        ([{"masks": "a"}], "system 1 of .* needs a name that can name a folder"),
+        ([{"name": "../a", "masks": "a"}], "letters, digits, blanks and"),
+        ([{"name": "a"}], r"system 1 of .* \(a\) needs `masks` .* or `bundle`"),
+        ([{"name": "a", "masks": "b", "bundle": "c"}], "one of them"),
+        (
+            [{"name": "a", "masks": "b", "label": 1}],
+            "the key 'label'; legal are name, masks, sidecar, array, axes, labels",
+        ),
+        (
+            [{"name": "a", "masks": "b", "grid": "guess"}],
+            r"\(a\): grid is 'guess'; legal are affine, same_shape, sidecar",
+        ),
+        ([{"name": "a", "masks": "b", "labels": 255, "void_values": [255]}], r"\(a\): labels has 255"),
+        ([MASKS, MASKS], "has the name 'VISTA3D' twice"),
+    ],
+)
+def test_bad_lists(tmp_path, systems, message):
+    with pytest.raises(SystemListError, match=message):
+        read_systems(write(tmp_path, systems), tmp_path)
+
+
+def test_no_list_and_no_bundle(tmp_path):
+    with pytest.raises(SystemListError, match="add `--systems FILE.json`, see bundle/docs/benchmarking.md"):
+        read_systems(None, tmp_path)
+    with pytest.raises(SystemListError, match=r"cannot be read: No such file.*\(config key `systems`\)"):
+        read_systems(tmp_path / "none.json", tmp_path)
+    with pytest.raises(BundleError, match=r"there is no .*spleen/configs/inference\.json"):
+        read_systems(write(tmp_path, [{"name": "a", "bundle": "spleen"}]), tmp_path)
