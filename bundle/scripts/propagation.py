@@ -159,7 +159,8 @@ class SlicePropagator:
         height, width = features.shape
         boxes = _checked_boxes(boxes_xyxy_px, height, width)
         out = torch.full((len(boxes), features.num_slices, height, width), NO_OBJ_SCORE, device=self.model.device)
-        for row, (crop, logits) in enumerate(self._propagated(features, key_index, boxes, window)):
+        keys = [_checked_key(key_index, features.num_slices)] * len(boxes)
+        for row, (crop, logits) in enumerate(self._propagated(features, keys, boxes, window)):
             seen = (logits > NO_OBJ_SCORE).flatten(1).any(1)
             out[row, seen, *crop.pixels] = _resized(logits[seen], crop.height, crop.width)
         return out
@@ -173,23 +174,46 @@ class SlicePropagator:
         window: int | None = None,
     ) -> Tensor:
         """Union of the boxes' masks, bool [S,H,W]; all False without boxes. Arguments as for `logits`."""
+        return self.masks(slices, [(key_index, boxes_xyxy_px)], window)[0]
+
+    @torch.no_grad()
+    def masks(
+        self,
+        slices: ArrayLike | SliceFeatures,
+        anchors: Sequence[tuple[int, ArrayLike]],
+        window: int | None = None,
+    ) -> list[Tensor]:
+        """For each anchor what `mask` gives, with the boxes of all anchors batched together.
+
+        Args:
+            slices: as for `logits`.
+            anchors: (key_index, boxes_xyxy_px) each; the key slices may differ.
+            window: as for `logits`.
+        """
         features = self._features(slices)
         height, width = features.shape
-        boxes = _checked_boxes(boxes_xyxy_px, height, width)
-        union = torch.zeros((features.num_slices, height, width), dtype=torch.bool, device=self.model.device)
-        for crop, logits in self._propagated(features, key_index, boxes, window):
+        checked = [_checked_boxes(boxes, height, width) for _, boxes in anchors]
+        keys = [_checked_key(key_index, features.num_slices) for key_index, _ in anchors]
+        owners = [owner for owner, boxes in enumerate(checked) for _ in boxes]
+        unions = torch.zeros((len(anchors), features.num_slices, height, width), dtype=torch.bool)
+        unions = unions.to(self.model.device)
+        boxes = torch.cat([torch.zeros(0, 4, dtype=torch.float64), *checked])
+        propagated = self._propagated(features, [keys[owner] for owner in owners], boxes, window)
+        for owner, (crop, logits) in zip(owners, propagated, strict=True):
             seen = (logits > 0).flatten(1).any(1)
-            union[seen, *crop.pixels] |= _resized(logits[seen], crop.height, crop.width) > 0
-        return union
+            unions[owner, seen, *crop.pixels] |= _resized(logits[seen], crop.height, crop.width) > 0
+        return list(unions)
 
     def _features(self, slices: ArrayLike | SliceFeatures) -> SliceFeatures:
         return slices if isinstance(slices, SliceFeatures) else self.encode(slices)
 
     def _propagated(
-        self, features: SliceFeatures, key_index: int, boxes: Tensor, window: int | None
+        self, features: SliceFeatures, keys: Sequence[int], boxes: Tensor, window: int | None
     ) -> Iterator[tuple[Crop, Tensor]]:
-        """For each box its crop and the logits [S,4h,4w] in it; `max_batch // 2` boxes are computed at a time."""
-        key_index = _checked_key(key_index, features.num_slices)
+        """For each box, on its key slice, its crop and the logits [S,4h,4w] in it.
+
+        `max_batch // 2` boxes are computed at a time.
+        """
         if window is not None and window < 0:
             raise ValueError(f"window is {window}; give the slices to walk to each side (0 or more), or None for all")
         crops = self._crops(boxes, *features.shape)
@@ -197,7 +221,7 @@ class SlicePropagator:
         step = self.max_batch // len(_DIRECTIONS)
         for first in range(0, len(boxes), step):
             part = slice(first, first + step)
-            logits = self._propagate(features, key_index, boxes[part], crops[part], window)
+            logits = self._propagate(features, torch.tensor(keys[part]), boxes[part], crops[part], window)
             yield from zip(crops[part], logits, strict=True)
 
     def _crops(self, boxes: Tensor, height: int, width: int) -> list[Crop]:
@@ -206,42 +230,39 @@ class SlicePropagator:
         return [crop_around(box, self.zoom_margin, height, width) for box in boxes.tolist()]
 
     def _propagate(
-        self, features: SliceFeatures, key_index: int, boxes: Tensor, crops: Sequence[Crop], window: int | None
+        self, features: SliceFeatures, keys: Tensor, boxes: Tensor, crops: Sequence[Crop], window: int | None
     ) -> Tensor:
-        """Logits [N,S,4h,4w] of boxes [N,4] (in pixels of the model's input), each in its crop."""
+        """Logits [N,S,4h,4w] of boxes [N,4] (in pixels of the model's input) on slices [N], each in its crop."""
         model, count, total = self.model, len(boxes), features.num_slices
         reach = total - 1 if window is None else min(window, total - 1)
-        image = features.of(torch.full((count,), key_index), crops)
+        image = features.of(keys, crops)
         key_decoded = decode(model, image._replace(tokens=without_memory(model, image.tokens)), boxes)
         out = key_decoded.logits.new_full((count, total, *key_decoded.logits.shape[1:]), NO_OBJ_SCORE)
-        out[:, key_index] = key_decoded.logits
+        out[torch.arange(count, device=model.device), keys.to(model.device)] = key_decoded.logits
         key_memory = Memory(
             remember(model, image.tokens, key_decoded.logits, key_decoded.presence, binary=not model.training),
             key_decoded.pointer,
         )
-        objects = torch.arange(count, device=model.device).repeat(len(_DIRECTIONS))
+        objects = torch.arange(count).repeat(len(_DIRECTIONS))
         directions = torch.tensor(_DIRECTIONS).repeat_interleave(count)
-        key_memory = key_memory.take(objects)
+        key_memory = key_memory.take(objects.to(model.device))
         tracked: list[Memory] = []
         for distance in range(1, reach + 1):
-            inside = torch.nonzero(_within(key_index + directions * distance, total))[:, 0]
+            inside = torch.nonzero(_within(keys[objects] + directions * distance, total))[:, 0]
             if len(inside) == 0:
                 break
-            if len(inside) < len(objects):  # one direction has reached its end
-                directions, inside = directions[inside], inside.to(model.device)
-                objects, key_memory = objects[inside], key_memory.take(inside)
+            if len(inside) < len(objects):  # some have reached an end of the volume
+                objects, directions, inside = objects[inside], directions[inside], inside.to(model.device)
+                key_memory = key_memory.take(inside)
                 tracked = [memory.take(inside) for memory in tracked]
-            index = key_index + directions * distance
+            index = keys[objects] + directions * distance
             image = features.of(index, [crops[i] for i in objects.tolist()])
             tokens = attend(model, image.tokens, features.positions, key_memory, tracked, total)
             decoded = decode(model, image._replace(tokens=tokens))
-            out[objects, index.to(model.device)] = decoded.logits
-            tracked.append(
-                Memory(
-                    remember(model, image.tokens, decoded.logits, decoded.presence, binary=False),
-                    decoded.pointer,
-                )
-            )
+            out[objects.to(model.device), index.to(model.device)] = decoded.logits
+            if distance < reach:  # nobody asks for the memory of the last slice
+                memory = remember(model, image.tokens, decoded.logits, decoded.presence, binary=False)
+                tracked.append(Memory(memory, decoded.pointer))
         return out
 
 
