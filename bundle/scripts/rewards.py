@@ -114,7 +114,8 @@ class ConsistencyReward:
     [0.8]
 
     Args:
-        propagator: MedSAM2, frozen.
+        propagator: MedSAM2, frozen. Anything with its `encode` and `mask` will do; with `masks` all anchors of a volume
+            go in one batch.
         delta: slices to each side of the key slice; the paper's is 5.
 
     Raises:
@@ -146,20 +147,23 @@ class ConsistencyReward:
         return rewards
 
     def _of_one_volume(self, volume: ArrayLike, cases: Sequence[tuple[Answer, np.ndarray]]) -> list[float]:
+        height, width = cases[0][1].shape[1:]
+        # dict.fromkeys: each once, in their order.
+        prompts = dict.fromkeys(prompt for answer, mask in cases if (prompt := _prompt(answer, mask)))
+        anchors = [(key_index, boxes_1000_to_px(boxes, height, width)) for key_index, boxes in prompts]
         features = self.propagator.encode(volume)
-        known: dict[tuple[int, tuple[Box, ...]], np.ndarray] = {}
+        if hasattr(self.propagator, "masks"):
+            propagated = self.propagator.masks(features, anchors, window=self.delta)
+        else:
+            propagated = [self.propagator.mask(features, *anchor, window=self.delta) for anchor in anchors]
+        predicted = dict(zip(prompts, map(_array, propagated), strict=True))
 
         def window_dice(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
-            prompts = _matched_boxes(anchor, mask)
-            if not prompts:
+            prompt = _prompt(anchor, mask)
+            if prompt is None:
                 return 0.0
-            key_index = anchor.key_index
-            window = slice(max(0, key_index - self.delta), key_index + self.delta + 1)
-            if (key_index, prompts) not in known:
-                boxes_px = boxes_1000_to_px(prompts, *mask.shape[1:])
-                predicted = self.propagator.mask(features, key_index, boxes_px, window=self.delta)
-                known[key_index, prompts] = _array(predicted)[window].copy()
-            return dice(known[key_index, prompts], mask[window])
+            window = slice(max(0, anchor.key_index - self.delta), anchor.key_index + self.delta + 1)
+            return dice(predicted[prompt][window], mask[window])
 
         return [_value(answer, mask, window_dice) for answer, mask in cases]
 
@@ -254,12 +258,15 @@ def _box_iou(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
     return matched_box_iou(*_predicted_and_true_px(anchor, mask))
 
 
-def _matched_boxes(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[Box, ...]:
-    """The predicted boxes that are matched with overlap: sorted, each once, as their union knows no order."""
+def _prompt(answer: Answer, mask: np.ndarray) -> tuple[int, tuple[Box, ...]] | None:
+    """Key slice and boxes to propagate: those that are matched with overlap, sorted, each once; None without any."""
+    if isinstance(answer, ParseFailure):
+        return None
     # Sorted before the matching as well: of two boxes with the same IoU it takes the first.
-    anchor = EvidenceAnchor(anchor.key_index, tuple(sorted(anchor.boxes_xyxy_1000)))
+    anchor = EvidenceAnchor(answer.key_index, tuple(sorted(answer.boxes_xyxy_1000)))
     pred_index, _, ious = match_boxes(*_predicted_and_true_px(anchor, mask))
-    return tuple(sorted({anchor.boxes_xyxy_1000[i] for i in pred_index[ious > 0]}))
+    boxes = tuple(sorted({anchor.boxes_xyxy_1000[i] for i in pred_index[ious > 0]}))
+    return (anchor.key_index, boxes) if boxes else None
 
 
 def _predicted_and_true_px(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[ArrayLike, ArrayLike]:
