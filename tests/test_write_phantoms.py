@@ -24,7 +24,9 @@ def test_entries(written):
     for entry in entries:
         assert {"image", "label", "query", "target", "type", "case"} <= set(entry)
         assert (folder / entry["image"]).is_file()
-        assert entry["label"] == f"{entry['case']}_label.nii.gz"
+        assert entry["label"].startswith(entry["patient"]) and entry["label"].endswith("_label.nii.gz")
+        assert (entry["subset"], entry["patient"].rpartition("_")[0]) == ("renal", "renal")
+        assert type(entry["implicitness"]) is int and entry["laterality"] in ("right", "left", "both", "none")
         assert (folder / entry["label"]).is_file()
         assert entry["type"] in set("ABCDEFGH") and entry["query"].strip()
 
@@ -45,6 +47,21 @@ def test_files_hold_the_phantom(written):
         assert mask.any() == (entry["type"] != "H")
         assert set(np.unique(mask)) <= {0, 1}
         assert (phantom.label[mask > 0] > 0).all()
+
+
+def test_a_target_with_a_side_has_the_mask_of_the_other_side(tmp_path):
+    datalist = write_phantoms(tmp_path, ["organs", "whole_body"], "validation", 1, queries_per_phantom=12, shape=SHAPE)
+    entries = json.loads(datalist.read_text(encoding="utf-8"))
+    assert [entry["subset"] for entry in entries] == ["organs"] * 12 + ["whole_body"] * 12
+    sided = [entry for entry in entries if entry["laterality"] in ("right", "left")]
+    assert sided and all(("opposite_label" in entry) == (entry in sided) for entry in entries)
+    ids = {"right kidney": 2, "left kidney": 3, "right lung": 7, "left lung": 8}
+    swapped = {"right kidney": 3, "left kidney": 2, "right lung": 8, "left lung": 7}
+    for entry in sided:
+        label = make_phantom(SEEDS["validation"][0], entry["subset"], shape=SHAPE).label
+        for key, expected in (("label", ids), ("opposite_label", swapped)):
+            mask = np.asarray(nib.load(tmp_path / entry[key]).dataobj)
+            np.testing.assert_array_equal(mask > 0, label == expected[entry["target"]])
 
 
 def test_one_query_per_phantom_names_the_case_after_the_patient(tmp_path):

@@ -5,6 +5,9 @@ One flow, one direction of imports: each line may import those above it, never t
     reasoned_error              bad input with a reason from a closed list
     anchor                      what the language model says: key slice and boxes; parsing, formatting, 0-1000 codec
     metrics                     visibility of the key slice, matched box IoU, DSC and IoU of masks
+    cropped_mask                a mask without the empty space around it
+    volume_metrics              DSC, IoU, NSD, HD95 of a mask
+    cluster_bootstrap           confidence intervals by resampling patients
     device                      which device to compute on
 
     slice_geometry              where the shown slices lie in the source volume, and the way back
@@ -27,6 +30,7 @@ One flow, one direction of imports: each line may import those above it, never t
     queries                     clinical questions about phantoms, composed from phrases
 
     targets                     label mask -> anchor for SFT
+    median_prior                the answer that never looks at the image
     reasoning                   the rule-made reasoning of SFT
     prompts                     `<slice i>` tags, chat template, neutralised user text
     split_attention             attention of many branches behind one prefix
@@ -46,6 +50,8 @@ One flow, one direction of imports: each line may import those above it, never t
     tiny_medsam2                builds the small demo model
     zoom                        the part of a slice around a box
     propagation                 anchor -> mask through the slices
+    prompt_masks                many prompts on one volume
+    bounds                      oracle prompts and the prior, to compare a prediction with
     clip_network                the same steps over a clip, for training
     propagator_loss             loss of a clip
 
@@ -58,6 +64,7 @@ One flow, one direction of imports: each line may import those above it, never t
     datasets.write_phantoms     phantoms as files
     datasets.demo_cases         the cases of a run that was given none
     datasets.cases              the cases of a run
+    datasets.volume_cases       a volume with all its queries and targets: the unit of evaluation
     datasets.listed_volumes     training volumes on disk
     datasets.random_shapes      label volumes of shapes without names
     datasets.clips              clips around objects, for the propagator
@@ -67,8 +74,16 @@ One flow, one direction of imports: each line may import those above it, never t
     propagation_pictures        propagated masks in TensorBoard
     evidence_picture            query, reasoning, key slice, boxes and mask on one page
     report                      mask, evidence JSON, picture, table
+    query_scores                what is measured of one answered query
+    score_journal               what an evaluation has finished, on disk
+    score_recorder              scores answers beside the models' work
+    score_statistics            from the rows of all queries to metrics.json
+    score_tables                metrics.json as Markdown
+    evaluation_report           metrics.json, per_query.csv, summary.md, pictures
+    compare_results             two evaluations of the same cases
 
     evaluator                   engine of inference
+    volume_evaluator            engine of evaluation
     sft_trainer                 engines of stage 1: training, validation
     propagator_evaluator        engine that scores a propagator
     propagator_trainer          engine that trains one

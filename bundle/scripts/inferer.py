@@ -144,9 +144,7 @@ def _queries_of(inputs: MetaTensor) -> list[str]:
     return list(queries)
 
 
-def _timed(
-    seconds: dict[str, float], phase: str, device: torch.device, compute: Callable[[], _Result]
-) -> _Result:
+def _timed(seconds: dict[str, float], phase: str, device: torch.device, compute: Callable[[], _Result]) -> _Result:
     """Computes, and notes how long that took; a GPU is waited for, or the time would be that of the launch."""
     start = time.perf_counter()
     result = compute()

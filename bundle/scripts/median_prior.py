@@ -34,9 +34,7 @@ class MedianPrior:
         boxes_xyxy_1000: for each name the boxes there, whole numbers from 0 to 1000.
     """
 
-    def __init__(
-        self, positions: Mapping[str, float], boxes_xyxy_1000: Mapping[str, Sequence[Sequence[int]]]
-    ) -> None:
+    def __init__(self, positions: Mapping[str, float], boxes_xyxy_1000: Mapping[str, Sequence[Sequence[int]]]) -> None:
         self.positions = dict(positions)
         self.boxes_xyxy_1000 = {name: [tuple(box) for box in boxes] for name, boxes in boxes_xyxy_1000.items()}
 
@@ -95,7 +93,7 @@ class MedianPrior:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 f"the prior {path} cannot be read ({error!r}); make one with "
-                "`python -m medvol_r1.median_prior --output FILE` (config key `prior`), or leave `prior` out of `bounds`."
+                "`python -m medvol_r1.median_prior --output FILE` (config key `prior`), or leave it out of `bounds`."
             ) from error
 
 

@@ -30,11 +30,12 @@ _LONGEST_NAME = 150
 
 
 PATHS = ("image", "label", "opposite_label")
-"""Keys of an entry that are paths: the volume, the mask of the target, and that of its counterpart on the other side."""
+"""Keys of an entry that are paths: the volume, the target's mask, and that of its counterpart on the other side."""
 
 DESCRIPTORS = ("target", "type", "laterality", "patient", "paraphrase_group", "subset")
 """Keys of an entry that say what kind of question it is; texts. Beside them: `implicitness`, a whole number, and
-`label_values`, the values of the label that are the target (default: all but 0)."""
+`label_values` and `opposite_values`, the values of the two label files that are meant (default: all but 0)."""
+_VALUES = ("label_values", "opposite_values")
 
 
 class DatalistError(ValueError):
@@ -180,9 +181,9 @@ def _checked(entry: object, where: str, folder: Path) -> dict[str, Any]:
 
 def _description(entry: dict[str, Any], where: str) -> dict[str, Any]:
     """The optional keys of an entry that are not null."""
-    found = {key: entry[key] for key in (*DESCRIPTORS, "implicitness", "label_values") if entry.get(key) is not None}
+    found = {key: entry[key] for key in (*DESCRIPTORS, *_VALUES, "implicitness") if entry.get(key) is not None}
     for key, value in found.items():
-        if key == "label_values":
+        if key in _VALUES:
             legal = "a list of whole numbers, at least one"
             fits = isinstance(value, list) and value and all(type(number) is int for number in value)
         elif key == "implicitness":

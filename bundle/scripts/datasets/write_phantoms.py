@@ -2,26 +2,30 @@
 
     python -m medvol_r1.datasets.write_phantoms --subset organs --split test --count 8 --output_dir phantoms
 
-writes per patient `<patient>.nii.gz` (int16 HU), per query a binary mask `<case>_label.nii.gz` (uint8, 1 is the
-target), and `datalist.json`: a list of {"image", "label", "query", "target", "type", "case", "patient",
-"paraphrase_group"} with paths relative to the datalist's folder.
+writes per patient `<patient>.nii.gz` (int16 HU), per target that it is asked for a binary mask
+`<patient>_<target>_label.nii.gz` (uint8, 1 is the target), and `datalist.json`: a list of {"image", "label", "query",
+"target", "type", "implicitness", "laterality", "case", "patient", "paraphrase_group", "subset"} with paths relative to
+the datalist's folder. A target on one side of the body has the mask of the other side as "opposite_label". Several
+subsets (`--subset organs renal`) share a folder and a list.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from ..phantom import SEEDS, SUBSETS, make_phantom
-from ..queries import sample_queries
+from ..lesions import resolve
+from ..phantom import SEEDS, SUBSETS, Phantom, make_phantom
+from ..queries import CONCEPTS, Concept, Query, sample_queries
 
 
 def write_phantoms(
     output_dir: str | Path,
-    subset: str,
+    subset: str | Sequence[str],
     split: str,
     count: int,
     *,
@@ -34,7 +38,7 @@ def write_phantoms(
 
     Args:
         output_dir: made when it is missing; files of the same name are replaced.
-        subset: one of `phantom.SUBSETS`.
+        subset: one of `phantom.SUBSETS`, or several, of each `count` phantoms.
         split: one of `phantom.SEEDS`. Queries use the words of that split ("train" for "pretrain").
         count: how many phantoms.
         first: where in the split's range of seeds to start.
@@ -54,39 +58,66 @@ def write_phantoms(
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"output_dir must be a folder, {str(folder)!r} is a file")
     entries = []
-    for seed in seeds:
-        phantom = make_phantom(seed, subset, shape=shape, canonical=canonical)
-        folder.mkdir(parents=True, exist_ok=True)
-        patient = f"{subset}_{seed}"
-        image_path = folder / f"{patient}.nii.gz"
-        _save(np.rint(phantom.image).astype(np.int16), phantom.affine, image_path)
-        words = "train" if split == "pretrain" else split
-        rng = np.random.default_rng((seed, SUBSETS.index(subset)))
-        for number, (query, mask) in enumerate(sample_queries(phantom.label, subset, words, queries_per_phantom, rng)):
-            case = patient if queries_per_phantom == 1 else f"{patient}_q{number}"
-            label_path = folder / f"{case}_label.nii.gz"
-            _save(mask.astype(np.uint8), phantom.affine, label_path)
-            entries.append(
-                {
-                    "image": image_path.name,
-                    "label": label_path.name,
-                    "query": query.text,
-                    "target": query.target,
-                    "type": query.type,
-                    "case": case,
-                    "patient": patient,
-                    "paraphrase_group": query.paraphrase_group,
-                }
-            )
+    for name in [subset] if isinstance(subset, str) else subset:
+        for seed in seeds:
+            phantom = make_phantom(seed, name, shape=shape, canonical=canonical)
+            folder.mkdir(parents=True, exist_ok=True)
+            words = "train" if split == "pretrain" else split
+            entries += _write_phantom(folder, phantom, name, seed, words, queries_per_phantom)
     datalist = folder / "datalist.json"
     datalist.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return datalist
 
 
+def _write_phantom(
+    folder: Path, phantom: Phantom, subset: str, seed: int, words: str, num_queries: int
+) -> list[dict[str, Any]]:
+    """Files of one patient; returns its entries of the datalist."""
+    patient = f"{subset}_{seed}"
+    _save(np.rint(phantom.image).astype(np.int16), phantom.affine, folder / f"{patient}.nii.gz")
+    written: set[str] = set()
+
+    def label_file(target: str, mask: np.ndarray) -> str:
+        name = f"{patient}_{target.replace(' ', '_').replace(':', '_')}_label.nii.gz"
+        if name not in written:
+            _save(mask.astype(np.uint8), phantom.affine, folder / name)
+            written.add(name)
+        return name
+
+    rng = np.random.default_rng((seed, SUBSETS.index(subset)))
+    entries = []
+    for number, (query, mask) in enumerate(sample_queries(phantom.label, subset, words, num_queries, rng)):
+        entry = {
+            "image": f"{patient}.nii.gz",
+            "label": label_file(query.target, mask),
+            "query": query.text,
+            "target": query.target,
+            "type": query.type,
+            "implicitness": query.implicitness,
+            "laterality": query.laterality,
+            "case": patient if num_queries == 1 else f"{patient}_q{number}",
+            "patient": patient,
+            "paraphrase_group": query.paraphrase_group,
+            "subset": subset,
+        }
+        other = next((concept for concept in CONCEPTS[subset] if _are_counterparts(concept, query)), None)
+        if other is not None:
+            entry["opposite_label"] = label_file(other.target, resolve(other.resolver, phantom.label))
+        entries.append(entry)
+    return entries
+
+
+def _are_counterparts(concept: Concept, query: Query) -> bool:
+    """Whether a concept is what the query asks for, on the other side."""
+    sides = {"right": "left", "left": "right"}
+    side = query.laterality
+    return side in sides and query.target.replace(side, sides[side]) == concept.target
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="medvol_r1.datasets.write_phantoms", description=__doc__.split("\n")[0])
-    parser.add_argument("--subset", required=True, choices=SUBSETS)
+    parser.add_argument("--subset", required=True, choices=SUBSETS, nargs="+")
     parser.add_argument("--split", required=True, choices=list(SEEDS))
     parser.add_argument("--count", required=True, type=int, help="how many phantoms")
     parser.add_argument("--output_dir", required=True, type=Path)
@@ -108,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
-    print(f"Wrote {options.count} phantoms and {datalist}")
+    print(f"Wrote {options.count * len(options.subset)} phantoms and {datalist}")
 
 
 def _seeds(split: str, first: int, count: int) -> range:

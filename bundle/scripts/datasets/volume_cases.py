@@ -1,0 +1,182 @@
+"""The unit of an evaluation: a volume with all its queries and their targets, so that it is read and encoded once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data import Dataset, MetaTensor
+
+from ..cropped_mask import CroppedMask
+from ..phantom import SUBSETS
+from ..query_text import check_query
+from ..slice_geometry import SliceGeometry, shown_mask
+from ..volume_io import check_same_grid, read_volume
+from .cases import failure_of, read_datalist, target_mask
+from .write_phantoms import write_phantoms
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What a query should find.
+
+    Args:
+        source: the mask on the source grid.
+        shown: bool [S, H, W], the mask on the shown slices; None where the volume could not be prepared.
+        affine: [4, 4] of the label file.
+        opposite: the mask of the counterpart on the other side of the body, None where it is not known.
+    """
+
+    source: CroppedMask
+    shown: np.ndarray | None
+    affine: np.ndarray
+    opposite: CroppedMask | None
+
+
+def read_volume_cases(
+    datalist: str | Path | None, demo_dir: str | Path, phantoms_per_subset: int = 1, queries_per_phantom: int = 6
+) -> list[dict[str, Any]]:
+    """The entries of a datalist, grouped by volume.
+
+    Args:
+        datalist: see `cases.read_datalist`; None: phantoms of the validation split are written and used.
+        demo_dir: where to.
+        phantoms_per_subset: how many of each subset.
+        queries_per_phantom: how many questions about each.
+
+    Returns:
+        Dictionaries with `case` (the name of the first query's case), `image` and `queries` (entries, in the order of
+        the list). An entry without a `patient` has its image as one.
+
+    Raises:
+        DatalistError: the list cannot be used.
+    """
+    if datalist is None:
+        datalist = write_phantoms(
+            demo_dir, SUBSETS, "validation", phantoms_per_subset, queries_per_phantom=queries_per_phantom
+        )
+    volumes: dict[str, dict[str, Any]] = {}
+    for entry in read_datalist(datalist):
+        volume = volumes.setdefault(entry["image"], {"case": entry["case"], "image": entry["image"], "queries": []})
+        volume["queries"].append({"patient": Path(entry["image"]).name} | entry)
+    for volume in volumes.values():
+        _pair_sides(volume["queries"])
+    return list(volumes.values())
+
+
+class VolumeCaseDataset(Dataset):
+    """Prepares volumes with their queries; what cannot be prepared becomes a record of its failure, not an error.
+
+    An item has `case`, `image_path`, `queries` (the entries), `image` (MetaTensor [C, S, H, W], with the geometry in
+    its meta data) and `targets`: for each query a `Target`, None where the entry has no label, or a failure `{"case",
+    "reason", "message"}`. `failures` holds for each query None or why it cannot be asked. If the volume itself cannot
+    be prepared, there is no `image`, and that is the failure of all its queries.
+
+    Args:
+        data: from `read_volume_cases`.
+        transform: the preprocessing of `{"image": path}`.
+    """
+
+    def __init__(self, data: Sequence[Mapping[str, Any]], transform: Callable) -> None:
+        super().__init__(data, transform)
+
+    def _transform(self, index: int) -> dict[str, Any]:
+        volume = self.data[index]
+        item = {"case": volume["case"], "image_path": volume["image"], "queries": volume["queries"]}
+        image, broken = None, None
+        try:
+            image = self.transform({"image": volume["image"]})["image"]
+            item["image"] = image
+        except Exception as error:  # whatever it is, the other volumes are still to be done
+            _logger.debug("volume %s cannot be prepared", volume["image"], exc_info=True)
+            broken = error
+        item["failures"] = [_failure(entry, broken) for entry in volume["queries"]]
+        item["targets"] = list(_targets(volume["queries"], image))
+        return item
+
+
+def _failure(entry: Mapping[str, Any], broken: Exception | None) -> dict[str, str] | None:
+    try:
+        check_query(entry["query"])
+    except ValueError as error:
+        return failure_of(broken or error, entry["case"])
+    return None if broken is None else failure_of(broken, entry["case"])
+
+
+def _targets(entries: Iterable[Mapping[str, Any]], image: MetaTensor | None) -> Iterable[Target | dict | None]:
+    known: dict[tuple, Target | dict | None] = {}
+    for entry in entries:
+        files = entry.get("label"), tuple(entry.get("label_values", ())), _opposite(entry)
+        if files not in known:
+            known[files] = _target(entry, image)
+        yield known[files]
+
+
+def _target(entry: Mapping[str, Any], image: MetaTensor | None) -> Target | dict | None:
+    if "label" not in entry:
+        return None
+    try:
+        mask, affine = _read_mask(entry["label"], entry.get("label_values"), image)
+        opposite = _opposite(entry)
+        return Target(
+            source=CroppedMask.of(mask),
+            shown=None if image is None else shown_mask(mask, SliceGeometry.from_meta(image.meta), *image.shape[2:]),
+            affine=affine,
+            opposite=None if opposite is None else CroppedMask.of(_read_mask(opposite[0], opposite[1], image)[0]),
+        )
+    except Exception as error:  # a bad label leaves the other queries alone
+        _logger.debug("label of case %s cannot be read", entry["case"], exc_info=True)
+        return failure_of(error, entry["case"])
+
+
+def _read_mask(
+    path: str, label_values: Sequence[int] | None, image: MetaTensor | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """bool [X, Y, Z] and the affine, checked to lie on the grid of the image."""
+    voxels, affine = read_volume(path, is_label=True)
+    if image is not None:
+        geometry = SliceGeometry.from_meta(image.meta)
+        # Of the image's source only the grid is needed: no memory behind these tensors.
+        label, source = (
+            MetaTensor(torch.zeros(1).expand(1, *shape), affine=torch.from_numpy(a), meta={"filename_or_obj": name})
+            for shape, a, name in (
+                (voxels.shape, affine, path),
+                (geometry.source_shape, geometry.source_affine, image.meta["filename_or_obj"]),
+            )
+        )
+        check_same_grid(label, source)
+    return target_mask(voxels, label_values), affine
+
+
+def _opposite(entry: Mapping[str, Any]) -> tuple[str, tuple[int, ...] | None] | None:
+    """File and values of the counterpart's mask."""
+    if "opposite_label" not in entry:
+        return None
+    values = entry.get("opposite_values")
+    return entry["opposite_label"], None if values is None else tuple(values)
+
+
+def _pair_sides(entries: Sequence[dict[str, Any]]) -> None:
+    """Gives a target with a side the mask of its counterpart, where another query of the volume asks for that."""
+    labels = {entry["target"]: entry for entry in entries if "target" in entry and "label" in entry}
+    for entry in entries:
+        counterpart = labels.get(_other_side(entry.get("target", "")))
+        if "label" in entry and "opposite_label" not in entry and counterpart is not None:
+            entry["opposite_label"] = counterpart["label"]
+            if "label_values" in counterpart:
+                entry["opposite_values"] = counterpart["label_values"]
+
+
+def _other_side(target: str) -> str | None:
+    """ "left kidney" for "right kidney", "lesion_in:left:cyst" for "lesion_in:right:cyst", None without a side."""
+    for side, other in (("right", "left"), ("left", "right")):
+        if side in target:
+            return target.replace(side, other)
+    return None
