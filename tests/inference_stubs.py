@@ -58,6 +58,9 @@ class BoxPropagator:
             filled[key_index, y1:y2, x1:x2] = True
         return filled
 
+    def masks(self, slices, anchors, window=None):
+        return [self.mask(slices, key_index, boxes, window) for key_index, boxes in anchors]
+
 
 STUBS = {
     "network_def": {"_target_": "inference_stubs.CannedNetwork"},
