@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from transformers import DynamicCache, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
 
 from .encoded_volume import EncodedVolume, hidden_states
@@ -111,9 +112,8 @@ def _continue(
 ) -> list[tuple[torch.Tensor, float]]:
     """What is written behind each tail, int64 [n] with the end token, on the CPU, and the mean entropy of its tokens.
 
-    Tails are left-padded to one length.
-
-    Its own keys and values grow with each sequence; those of the prefix stay where they are.
+    Tails are left-padded to one length. Each sequence has keys and values of its own, until it ends; those of the
+    prefix stay where they are.
     """
     device = ends.device
     longest = max(len(tail) for tail in tails)
@@ -126,24 +126,25 @@ def _continue(
     mask = present[:, None, None] & torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
     banned = torch.tensor(_vision_ids(base), device=device)
     cache = DynamicCache(config=base.config.get_text_config())
-    written: list[torch.Tensor] = []
-    entropies: list[torch.Tensor] = []
-    running = torch.ones(len(tails), dtype=torch.bool, device=device)
-    while True:
+    written = torch.full((len(tails), max_new_tokens), -1, device=device)
+    entropy = torch.zeros(len(tails), device=device)  # sum over the tokens
+    rows = torch.arange(len(tails), device=device)  # those that have not ended
+    for step in range(max_new_tokens):
         hidden = hidden_states(base, ids, positions.expand(3, -1, -1), attention_mask=mask, cache=cache, prefix=prefix)
         logits = base.lm_head(hidden[:, -1]).float()
         logits[:, banned] = -torch.inf
-        entropies.append(torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1) * running)
-        chosen = torch.where(running, sampling.choose(logits, generator), 0)
-        written.append(torch.where(running, chosen, -1))
-        running = running & ~torch.isin(chosen, ends)
-        if len(written) == max_new_tokens or not running.any():
+        entropy[rows] += torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
+        chosen = sampling.choose(logits, generator)
+        written[rows, step] = chosen
+        goes_on = ~torch.isin(chosen, ends)
+        if not goes_on.any():
             break
-        ids, positions = chosen[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask[:, :, -1:], torch.ones_like(mask[:, :, -1:, :1])], dim=-1)
-    rows = [row[row >= 0] for row in torch.stack(written, dim=1).cpu()]
-    totals = torch.stack(entropies, dim=1).sum(dim=1).tolist()
-    return [(row, total / len(row)) for row, total in zip(rows, totals, strict=True)]
+        if not goes_on.all():
+            cache.batch_select_indices(goes_on.nonzero()[:, 0])
+        rows, ids, positions = rows[goes_on], chosen[goes_on, None], positions[goes_on, -1:] + 1
+        mask = F.pad(mask[goes_on, :, -1:], (0, 1), value=True)
+    found = [row[row >= 0] for row in written.cpu()]
+    return [(row, total / len(row)) for row, total in zip(found, entropy.tolist(), strict=True)]
 
 
 def _completion(
