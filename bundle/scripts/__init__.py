@@ -81,6 +81,8 @@ One flow, one direction of imports: each line may import those above it, never t
     score_tables                metrics.json as Markdown
     evaluation_report           metrics.json, per_query.csv, summary.md, pictures
     compare_results             two evaluations of the same cases
+    benchmark_tables            systems side by side
+    mask_benchmark              scores the masks of several systems
 
     evaluator                   engine of inference
     volume_evaluator            engine of evaluation

@@ -98,13 +98,42 @@ class VolumeScorer:
             return row
         if broken is not None:
             return row | self._failed(entry, target, bounds)
-        row |= self._measured(self._mask(answer.mask), target)
+        row |= self.measured(self._mask(answer.mask), target)
         if row["present"]:
-            row |= self._grounding(target.shown, evidence) | self._swapped(answer.mask, target)
+            row |= self._grounding(target.shown, evidence)
+            if target.opposite is not None:
+                row |= self.swapped(self._restored(answer.mask), target)
             for bound in bounds:
                 pair = common_crops(self._mask(answer.bounds[bound]), self._truth(target))
                 row |= {f"{bound}_DSC": dice(*pair), f"{bound}_IoU": iou(*pair)}
         return row
+
+    def measured(self, pred: CroppedMask, target: Target) -> dict[str, Any]:
+        """DSC to volumes of a mask on the metrics' grid; equal masks are to be one object."""
+        truth = self._truth(target)
+        known = id(pred), id(truth)
+        pair = common_crops(pred, truth)
+        affine = self._affine()
+        if known not in self._scores:
+            self._scores[known] = volume_scores(*pair, voxel_spacing(affine), self.tolerance_mm)
+        voxels = {
+            "true_ml": truth.voxels,
+            "pred_ml": pred.voxels,
+            "shared_ml": int(np.count_nonzero(pair[0] & pair[1])),
+        }
+        volumes = {name: _millilitres(count, affine) for name, count in voxels.items()}
+        present = truth.voxels > 0
+        return {"present": present} | volumes | (self._scores[known]._asdict() if present else {})
+
+    def swapped(self, pred: CroppedMask, target: Target) -> dict[str, Any]:
+        """Whether more of a mask lies in the counterpart than in the target, on the source grid."""
+        if target.opposite is None or not target.opposite.voxels:
+            return {}
+        shared = [
+            int(np.count_nonzero(np.logical_and(*common_crops(pred, truth))))
+            for truth in (target.opposite, target.source)
+        ]
+        return {"swapped": shared[0] > shared[1]}
 
     def _failed(self, entry: Mapping[str, Any], target: Any, bounds: Sequence[str]) -> dict[str, Any]:
         """Zeros; what the label would have said is taken from the entry where the label cannot be read."""
@@ -120,23 +149,6 @@ class VolumeScorer:
         if readable and target.opposite is not None and target.opposite.voxels:
             row["swapped"] = False
         return row | {f"{bound}_{score}": 0.0 for bound in bounds for score in ("DSC", "IoU")}
-
-    def _measured(self, pred: CroppedMask, target: Target) -> dict[str, Any]:
-        """DSC to volumes."""
-        truth = self._truth(target)
-        known = id(pred), id(truth)
-        pair = common_crops(pred, truth)
-        affine = self._affine()
-        if known not in self._scores:
-            self._scores[known] = volume_scores(*pair, voxel_spacing(affine), self.tolerance_mm)
-        voxels = {
-            "true_ml": truth.voxels,
-            "pred_ml": pred.voxels,
-            "shared_ml": int(np.count_nonzero(pair[0] & pair[1])),
-        }
-        volumes = {name: _millilitres(count, affine) for name, count in voxels.items()}
-        present = truth.voxels > 0
-        return {"present": present} | volumes | (self._scores[known]._asdict() if present else {})
 
     def _grounding(self, shown: np.ndarray, evidence: Mapping[str, Any]) -> dict[str, Any]:
         """R_a and its kin of a present target [S, H, W]; it may lie between the shown slices all the same."""
@@ -154,17 +166,6 @@ class VolumeScorer:
                 boxes_1000_to_px(boxes, *shown.shape[1:]), components_to_boxes(shown[key_index])
             ),
         }
-
-    def _swapped(self, mask: np.ndarray, target: Target) -> dict[str, Any]:
-        """Whether more of the mask lies in the counterpart than in the target, on the source grid."""
-        if target.opposite is None or not target.opposite.voxels:
-            return {}
-        pred = self._restored(mask)
-        shared = [
-            int(np.count_nonzero(np.logical_and(*common_crops(pred, truth))))
-            for truth in (target.opposite, target.source)
-        ]
-        return {"swapped": shared[0] > shared[1]}
 
     def _mask(self, mask: np.ndarray) -> CroppedMask:
         """A mask [S, H, W] on the metrics' grid; equal masks give the same object."""
