@@ -32,7 +32,7 @@ class CannedNetwork(nn.Module):
 
     def generate(self, volume, queries):
         self.queries += queries
-        if "explode" in queries[0]:
+        if any("explode" in query for query in queries):
             raise ValueError("the stub exploded")
         return [[SimpleNamespace(text=self.by_query.get(query, self.completion))] for query in queries]
 
