@@ -9,12 +9,19 @@ from transformers import Qwen3VLForConditionalGeneration
 TEXTS = ["the organ that secretes bile", "show both kidneys", "the liver", "where is the spleen?"]
 
 
-def save_random_lvlm(folder: Path, seed: int = 0, sharpen: float = 1.0) -> Path:
+def save_random_lvlm(folder: Path, seed: int = 0, sharpen: float = 1.0, channel_ranges=None) -> Path:
     """A random Qwen3-VL of 16x16 pixels a visual token; `sharpen` scales its weights so that logits differ clearly."""
     tokenizer = build_tokenizer(TEXTS, vocabulary_size=2500)
     torch.manual_seed(seed)
     config = tiny_config(
-        tokenizer, hidden_size=96, num_layers=3, num_heads=4, vision_hidden_size=32, vision_depth=3, image_size=32
+        tokenizer,
+        hidden_size=96,
+        num_layers=3,
+        num_heads=4,
+        vision_hidden_size=32,
+        vision_depth=3,
+        image_size=32,
+        channel_ranges=channel_ranges,
     )
     model = Qwen3VLForConditionalGeneration(config)
     initialise_numbers(model, tokenizer)

@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion
 from .decoding import Completion, Sampling, decode
 from .encoded_volume import EncodedVolume
-from .patches import slices_to_patches
+from .patches import slices_to_patches, stretched_channels
 from .prompts import INSTRUCTION, PromptBuilder
 from .qwen_weights import WeightsError, load_qwen
 from .scoring import PACKINGS, Packing, completion_log_probs, trusted_packing
@@ -153,7 +153,8 @@ class VolumeLVLM(nn.Module):
             slices: float [S, H, W] or [S, 3, H, W] in 0..1.
 
         Raises:
-            ValueError: another shape, or sides that do not divide into visual tokens.
+            ValueError: another shape, sides that do not divide into visual tokens, or three channels for a model that
+                makes its own (see `patches.stretched_channels`).
         """
         base = self.base
         device = self.format_version.device
@@ -277,7 +278,8 @@ class VolumeLVLM(nn.Module):
         if self.slice_size is not None and tuple(slices.shape[2:]) != (self.slice_size, self.slice_size):
             size = (self.slice_size, self.slice_size)
             slices = F.interpolate(slices, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-        return slices.expand(-1, 3, -1, -1)
+        ranges = getattr(self.base.config.vision_config, "channel_ranges", None)
+        return stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
 
     def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
         """What stands between the prefix and a completion, int64 [n] for each query."""

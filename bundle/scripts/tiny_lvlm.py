@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -43,6 +43,9 @@ CHAT_TEMPLATE = (
     "{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+# Of the window -160..240 HU: all of it, fluid and soft tissue (-20..140), enhanced organs (80..240).
+CHANNEL_RANGES = ((0.0, 1.0), (0.35, 0.75), (0.6, 1.0))
 
 # Numbers alone; punctuation takes the blank in front of a number with it; words take the blank in front of them.
 _SPLIT = r"\d+|[^\s\p{L}\d_]+ (?=\d)| ?[\p{L}_]+| ?[^\s\p{L}\d_]+|\s+"
@@ -106,6 +109,7 @@ def tiny_config(
     vision_depth: int = 4,
     patch_size: int = 8,
     image_size: int = 96,
+    channel_ranges: Sequence[Sequence[float]] | None = CHANNEL_RANGES,
 ) -> Qwen3VLConfig:
     """The configuration of the small model.
 
@@ -117,6 +121,7 @@ def tiny_config(
         vision_depth: blocks of the vision tower; the two before the last feed the language model too (deepstack).
         patch_size: pixels; 2x2 patches become one visual token.
         image_size: side of a slice in pixels that the learned position grid is made for.
+        channel_ranges: see `patches.stretched_channels`; None: three equal channels.
     """
     head_size = hidden_size // num_heads
     third = head_size // 6
@@ -152,6 +157,7 @@ def tiny_config(
             "out_hidden_size": hidden_size,
             "num_position_embeddings": (image_size // patch_size) ** 2,
             "deepstack_visual_indexes": list(range(vision_depth - 1))[-2:],
+            "channel_ranges": channel_ranges,
         },
         image_token_id=ids("<|image_pad|>"),
         video_token_id=ids("<|video_pad|>"),
