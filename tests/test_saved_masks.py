@@ -229,7 +229,7 @@ def test_values_that_mean_something_else_are_named(label, tmp_path, case):
 @pytest.mark.parametrize(
     ("voxels", "reason"),
     [
-        (np.full(SHAPE, np.nan, np.float32), "non_finite_voxels"),
+        (np.full(SHAPE, np.nan, np.float32), "not_labels"),
         (np.full(SHAPE, 0.4, np.float32), "not_labels"),
         (np.ones((*SHAPE, 2), np.uint8), "several_channels"),
     ],

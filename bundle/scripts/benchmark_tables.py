@@ -19,10 +19,10 @@ def benchmark_row(name: str, block: Block) -> dict[str, Any]:
         name: of the system.
         block: its results, see `mask_benchmark.MaskBenchmark`.
     """
-    counts, present, common = block["counts"], block["present"], block["common"]
+    counts = block["counts"]
     row: dict[str, Any] = {"system": name, **{key: counts[key] for key in ("queries", "present", "absent")}}
     row |= {"refused": counts["errors"], "resampled": block["resampled"]}
-    for prefix, part in (("", present), ("common_", common)):
+    for prefix, part in (("", block["present"]), ("answered_", block["answered"]), ("common_", block["common"])):
         row[f"{prefix}n"] = part["n"]
         for score in _SCORES:
             row |= {
@@ -31,8 +31,8 @@ def benchmark_row(name: str, block: Block) -> dict[str, Any]:
                 f"{prefix}{score}_high": part[score]["high"],
             }
     return row | {
-        "common_DSC_minus_first": common["DSC_minus_first"]["value"],
-        "false_positive_rate": block["absent"]["false_positive_rate"]["value"],
+        "common_DSC_minus_first": block["common"]["DSC_minus_first"]["value"],
+        "answered_false_positive_rate": block["absent_answered"]["false_positive_rate"]["value"],
     }
 
 
@@ -40,20 +40,22 @@ def benchmark_report(results: Block) -> str:
     """The text of `benchmark.md`."""
     systems: Mapping[str, Block] = results["systems"]
     counts = next(iter(systems.values()))["counts"]
-    common = next(iter(systems.values()))["common"]["n"]
+    common = max(block["common"]["n"] for block in systems.values())
     parts = [
         "# Benchmark",
         f"{counts['queries']} queries about {counts['volumes']} volumes of {counts['patients']} patients; the target "
         f"of {counts['absent']} is not there. In brackets: 95% bootstrap intervals over patients. NSD at "
         f"{results['tolerance_mm']:g} mm. How each number is defined: `bundle/docs/evaluation.md`.",
         "## Targets that are there",
-        "A refused mask counts as DSC 0.",
-        _scores(systems, "present"),
+        "A query without an answer (a refused mask) counts as DSC 0; the last column leaves it out.",
+        _scores(systems),
     ]
-    if any(block["counts"]["errors"] for block in systems.values()):
-        parts += [f"### The {common} of them that every system answered", _common(systems)]
-    elif len(systems) > 1:
-        parts += ["### Difference in DSC from the first system", _common(systems)]
+    if len(systems) > 1:
+        parts += [
+            f"### The {common} of them that every system answered",
+            "Systems that answered none are left out.",
+            _common(systems),
+        ]
     parts += ["### DSC of each target", _targets(systems)]
     if counts["absent"]:
         parts += ["## Targets that are not there", _absent(systems)]
@@ -61,25 +63,28 @@ def benchmark_report(results: Block) -> str:
     return "\n\n".join([*parts, *(["## Refused", refused] if refused else [])]) + "\n"
 
 
-def _scores(systems: Mapping[str, Block], part: str) -> str:
-    header = ["system", "n", "refused", "resampled", "DSC, macro", "DSC, mean", "IoU, mean", "NSD", "HD95 (mm)"]
+def _scores(systems: Mapping[str, Block]) -> str:
+    header = ["system", "n", "answered", "resampled", "DSC, macro", "DSC, mean", "IoU, mean", "NSD", "HD95 (mm)"]
     rows = [
         [
             name,
-            str(block[part]["n"]),
-            str(block["counts"]["errors"]),
+            str(block["present"]["n"]),
+            str(block["answered"]["n"]),
             str(block["resampled"]),
-            *(interval(block[part][score], digits) for score, digits in _SCORES.items()),
+            *(interval(block["present"][score], digits) for score, digits in _SCORES.items()),
+            interval(block["answered"]["DSC_mean"]),
         ]
         for name, block in systems.items()
     ]
-    return table(header, rows)
+    return table([*header, "DSC, mean of answered"], rows)
 
 
 def _common(systems: Mapping[str, Block]) -> str:
     header = ["system", "DSC, macro", "DSC, mean", "DSC minus the first system's", "IoU, mean", "NSD", "HD95 (mm)"]
     rows = []
     for name, block in systems.items():
+        if not block["answered"]["n"]:
+            continue
         macro, mean, *others = (interval(block["common"][score], digits) for score, digits in _SCORES.items())
         rows.append([name, macro, mean, interval(block["common"]["DSC_minus_first"]), *others])
     return table(header, rows)
@@ -101,10 +106,15 @@ def _targets(systems: Mapping[str, Block]) -> str:
 
 def _absent(systems: Mapping[str, Block]) -> str:
     rows = [
-        [name, str(block["absent"]["n"]), interval(block["absent"]["false_positive_rate"])]
+        [
+            name,
+            str(block["absent"]["n"]),
+            str(block["absent_answered"]["n"]),
+            interval(block["absent_answered"]["false_positive_rate"]),
+        ]
         for name, block in systems.items()
     ]
-    return table(["system", "n", "false positives"], rows)
+    return table(["system", "n", "answered", "false positives of answered"], rows)
 
 
 def _refused(systems: Mapping[str, Block]) -> str:

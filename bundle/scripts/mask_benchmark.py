@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.data import Dataset
 
 from .benchmark_systems import System
@@ -21,7 +20,7 @@ from .datasets.volume_cases import Target
 from .evaluation_report import write_rows
 from .query_scores import COLUMNS, GROUNDING, Answer, VolumeScorer
 from .saved_masks import MaskPart
-from .score_statistics import present_block, statistics
+from .score_statistics import absent_block, present_block, statistics
 from .slice_geometry import SliceGeometry
 
 _logger = logging.getLogger(__name__)
@@ -98,26 +97,26 @@ class MaskBenchmark:
 
     def _results(self, rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
         """Each system's statistics, and those of the queries that all of them answered."""
-        systems = list(rows)
-        answered = [not any(row["error"] for row in same) for same in zip(*rows.values(), strict=True)]
+        # A system that answered nothing would leave nothing to compare the others on.
+        asked = [name for name in rows if not all(row["error"] for row in rows[name])]
+        shared = [not any(row["error"] for row in same) for same in zip(*(rows[name] for name in asked), strict=True)]
         common = {
-            name: [row for row, kept in zip(rows[name], answered, strict=True) if kept and row["present"]]
-            for name in systems
+            name: [row for row, kept in zip(rows[name], shared, strict=True) if kept and row["present"]]
+            for name in asked
         }
-        first = [row["DSC"] for row in common[systems[0]]]
-        patients = [row["patient"] for row in common[systems[0]]]
         results = {}
-        for name in systems:
-            refused: dict[str, dict[str, Any]] = {}
-            for row in rows[name]:
-                if row["error"]:
-                    refused.setdefault(row["status"], {"n": 0, "first": row["message"]})["n"] += 1
-            difference = np.subtract([row["DSC"] for row in common[name]], first)
+        for name in rows:
+            answered = [row for row in rows[name] if not row["error"]]
+            block = present_block(common.get(name, []), self.bootstrap)
+            pairs = list(zip(common.get(name, []), common[asked[0]] if asked else [], strict=False))
+            difference = [row["DSC"] - first["DSC"] for row, first in pairs]
+            block["DSC_minus_first"] = self.bootstrap.mean([first["patient"] for _, first in pairs], difference)
             results[name] = statistics(rows[name], self.bootstrap) | {
-                "refused": refused,
-                "resampled": sum(bool(row["resampled"]) for row in rows[name]),
-                "common": present_block(common[name], self.bootstrap)
-                | {"DSC_minus_first": self.bootstrap.mean(patients, difference)},
+                "answered": present_block([row for row in answered if row["present"]], self.bootstrap),
+                "absent_answered": absent_block([row for row in answered if row["present"] is False], self.bootstrap),
+                "common": block,
+                "refused": _counted(rows[name]),
+                "resampled": sum(row["resampled"] for row in answered),
             }
         return {"tolerance_mm": self.tolerance_mm, "systems": results}
 
@@ -141,6 +140,15 @@ class MaskBenchmark:
         report = benchmark_report(results)
         (self.output_dir / "benchmark.md").write_text(report, encoding="utf-8")
         print(f"{report}\nWritten to {self.output_dir}.")
+
+
+def _counted(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
+    """Reason -> how many queries were refused for it, and what was said of the first."""
+    refused: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["error"]:
+            refused.setdefault(row["status"], {"n": 0, "first": row["message"]})["n"] += 1
+    return refused
 
 
 def _scored(scorer: VolumeScorer, entry: Mapping[str, Any], target: Any, mask: CroppedMask, exact: bool) -> Row:

@@ -20,7 +20,7 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from .reasoned_error import ReasonedError
-from .volume_io import read_volume
+from .volume_io import VolumeError, read_volume
 
 MASK_FAILURES = (
     "missing_mask",
@@ -160,7 +160,12 @@ class SavedMasks:
         if not path.is_file():
             raise MaskError("missing_mask", f"there is no {path}")
         if path.suffix != ".npz":
-            return read_volume(path, is_label=True)
+            try:
+                return read_volume(path, is_label=True)
+            except VolumeError as error:
+                if error.reason == "non_finite_voxels":  # what it advises is meant for images
+                    raise MaskError("not_labels", f"{path} has voxels that are NaN or infinite; save labels") from error
+                raise
         if not zipfile.is_zipfile(path):
             raise MaskError("not_an_archive", f"{path} is not an npz, or is truncated")
         try:
