@@ -84,9 +84,15 @@ One flow, one direction of imports: each line may import those above it, never t
     benchmark_tables            systems side by side
     mask_benchmark              scores the masks of several systems
 
+    resuming                    stopping at a signal, going on bit for bit
+    reference_policy            the frozen policy of the KL term
+    rollouts                    completions of a volume's queries, sampled and rewarded
+    grpo_logging                what a step of GRPO shows in TensorBoard
+
     evaluator                   engine of inference
     volume_evaluator            engine of evaluation
     sft_trainer                 engines of stage 1: training, validation
+    grpo_trainer                engine of stage 2
     propagator_evaluator        engine that scores a propagator
     propagator_trainer          engine that trains one
     command_line                the `medvol-r1` command
