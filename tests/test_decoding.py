@@ -84,14 +84,19 @@ def test_completions_in_training_are_those_of_evaluation(folder, slices):
     assert all(module.training for module in lvlm.modules())
 
 
-@pytest.mark.parametrize("together", [1, 2, 100])
+@pytest.mark.parametrize("together", [1, 4, 100])
 def test_a_completion_does_not_depend_on_its_neighbours(folder, slices, monkeypatch, together):
     """Tails of other lengths, other sequences that end earlier: each is as if it were alone."""
     lvlm = VolumeLVLM(folder, max_new_tokens=8)
     assert len({len(lvlm.prompts.tail_ids(query)) for query in QUERIES}) == 3
     alone = [lvlm.generate(slices, [query])[0][0].ids.tolist() for query in QUERIES]
+    end = lvlm.base.generation_config.eos_token_id = next(token for token in alone[1] if token not in alone[0])
+    alone = [ids[: ids.index(end) + 1] if end in ids else ids for ids in alone]
+    assert len(alone[1]) < len(alone[0])
     monkeypatch.setattr(decoding, "_MAX_DECODED_TOGETHER", together)
-    assert [group[0].ids.tolist() for group in lvlm.generate(slices, QUERIES)] == alone
+    groups = lvlm.generate(slices, QUERIES, num_samples=3)
+    assert [[completion.ids.tolist() for completion in group] for group in groups] == [[ids] * 3 for ids in alone]
+    assert lvlm.generate(slices, []) == []
 
 
 def test_writing_stops_at_the_end_token_or_the_limit(folder, slices):
@@ -108,7 +113,7 @@ def test_writing_stops_at_the_end_token_or_the_limit(folder, slices):
     assert completion.ids.tolist() == ids and not completion.finished
 
 
-def test_the_prefix_is_computed_once_and_never_repeated(folder, slices, monkeypatch):
+def test_prefix_and_queries_are_computed_once_and_the_prefix_is_never_repeated(folder, slices, monkeypatch):
     shapes = []
     original = decoding.hidden_states
 
@@ -123,4 +128,4 @@ def test_the_prefix_is_computed_once_and_never_repeated(folder, slices, monkeypa
     volume = lvlm.encode(slices)
     lvlm.generate(volume, QUERIES, num_samples=2)
     tail = max(len(lvlm.prompts.tail_ids(query)) for query in QUERIES)
-    assert shapes == [(1, len(volume.prefix_ids)), (6, tail), (6, 1), (6, 1)]
+    assert shapes == [(1, len(volume.prefix_ids)), (3, tail), (6, 1), (6, 1)]

@@ -72,79 +72,126 @@ def decode(
     tokenizer: PreTrainedTokenizerBase,
     volume: EncodedVolume,
     tails: Sequence[torch.Tensor],
+    num_samples: int,
     sampling: Sampling,
     max_new_tokens: int,
     generator: torch.Generator | None = None,
-) -> list[Completion]:
-    """Writes a completion behind the volume's prefix, which is computed once, and each tail.
+) -> list[list[Completion]]:
+    """Writes completions behind a volume's prefix and a query; the prefix and each query are computed once.
 
     Args:
         base: the network.
         tokenizer: of the network.
         volume: the prefix.
-        tails: int64 [n] each: the query and what makes it the assistant's turn.
+        tails: K queries, each with what makes it the assistant's turn, int64 [n].
+        num_samples: G completions of each.
         sampling: how tokens are chosen.
         max_new_tokens: longest completion.
         generator: for sampling, on the network's device.
+
+    Returns:
+        K lists of G completions.
     """
     prefilled = DynamicCache(config=base.config.get_text_config())
     hidden_states(base, volume.prefix_ids[None], volume.position_ids[:, None], volume=volume, cache=prefilled)
     prefix = [(layer.keys, layer.values) for layer in prefilled.layers]
     first_position = int(volume.position_ids.max()) + 1
     ends = _end_ids(base, tokenizer)
+    tail_of = torch.arange(len(tails)).repeat_interleave(num_samples)  # of each completion
     completions: list[Completion] = []
-    for start in range(0, len(tails), _MAX_DECODED_TOGETHER):
-        part = tails[start : start + _MAX_DECODED_TOGETHER]
-        rows = _continue(base, prefix, first_position, part, sampling, ends, max_new_tokens, generator)
-        completions += [_completion(ids, entropy, ends, tokenizer) for ids, entropy in rows]
-    return completions
+    for start in range(0, len(tail_of), _MAX_DECODED_TOGETHER):
+        part = tail_of[start : start + _MAX_DECODED_TOGETHER]
+        ids, present = _left_padded(tails[part[0] : part[-1] + 1])
+        sequences = _Sequences(base, prefix, first_position, len(ids))
+        logits = sequences.append(ids, present)
+        copies = (part - part[0]).to(logits.device)
+        sequences.select(copies)
+        written = _write(sequences, logits[copies], sampling, ends, max_new_tokens, generator)
+        completions += [_completion(ids, entropy, ends, tokenizer) for ids, entropy in written]
+    return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
 
 
-def _continue(
-    base: Qwen3VLForConditionalGeneration,
-    prefix: Sequence[LayerPrefix],
-    first_position: int,
-    tails: Sequence[torch.Tensor],
+class _Sequences:
+    """B sequences behind a shared prefix, with keys and values of their own; those of the prefix stay where they are.
+
+    Args:
+        base: the network.
+        prefix: keys and values of the prefix, of each layer.
+        first_position: of the token behind the prefix.
+        count: B.
+    """
+
+    def __init__(
+        self, base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], first_position: int, count: int
+    ) -> None:
+        self.base = base
+        self.prefix = prefix
+        self.cache = DynamicCache(config=base.config.get_text_config())
+        self.present = torch.zeros(count, 0, dtype=torch.bool, device=base.device)  # [B, n], False at padding
+        self.position = torch.full((count,), first_position, device=base.device)  # of the next token
+        self.banned = torch.tensor(_vision_ids(base), device=base.device)
+
+    def append(self, ids: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Takes ids [B, t], where present [B, t], and gives logits float32 [B, vocabulary] of the next token."""
+        self.present = torch.cat([self.present, present], dim=1)
+        length, total = ids.shape[1], self.present.shape[1]
+        causal = torch.ones(length, total, dtype=torch.bool, device=ids.device).tril(total - length)
+        positions = self.position[:, None] - 1 + present.cumsum(dim=1)
+        self.position = positions[:, -1] + 1
+        hidden = hidden_states(
+            self.base,
+            ids,
+            positions.expand(3, -1, -1),
+            attention_mask=self.present[:, None, None] & causal,
+            cache=self.cache,
+            prefix=self.prefix,
+        )
+        logits = self.base.lm_head(hidden[:, -1]).float()
+        logits[:, self.banned] = -torch.inf
+        return logits
+
+    def select(self, index: torch.Tensor) -> None:
+        """Goes on with those of an index int64 [B'], which may repeat."""
+        self.cache.batch_select_indices(index)
+        self.present, self.position = self.present[index], self.position[index]
+
+
+def _write(
+    sequences: _Sequences,
+    logits: torch.Tensor,
     sampling: Sampling,
     ends: torch.Tensor,
     max_new_tokens: int,
     generator: torch.Generator | None,
 ) -> list[tuple[torch.Tensor, float]]:
-    """What is written behind each tail, int64 [n] with the end token, on the CPU, and the mean entropy of its tokens.
+    """What each sequence goes on with, int64 [n] with the end token, on the CPU, and the mean entropy of these tokens.
 
-    Tails are left-padded to one length. Each sequence has keys and values of its own, until it ends; those of the
-    prefix stay where they are.
+    A sequence that has ended is not decoded on.
     """
-    device = ends.device
-    longest = max(len(tail) for tail in tails)
-    ids = torch.zeros(len(tails), longest, dtype=torch.long, device=device)
-    present = torch.zeros(len(tails), longest, dtype=torch.bool, device=device)
-    for row, tail in enumerate(tails):
-        ids[row, longest - len(tail) :] = tail.to(device)
-        present[row, longest - len(tail) :] = True
-    positions = first_position - 1 + present.cumsum(dim=1)
-    mask = present[:, None, None] & torch.ones(longest, longest, dtype=torch.bool, device=device).tril()
-    banned = torch.tensor(_vision_ids(base), device=device)
-    cache = DynamicCache(config=base.config.get_text_config())
-    written = torch.full((len(tails), max_new_tokens), -1, device=device)
-    entropy = torch.zeros(len(tails), device=device)  # sum over the tokens
-    rows = torch.arange(len(tails), device=device)  # those that have not ended
+    written = torch.full((len(logits), max_new_tokens), -1, device=logits.device)
+    entropy = torch.zeros(len(logits), device=logits.device)  # sum over the tokens
+    rows = torch.arange(len(logits), device=logits.device)  # those that have not ended
     for step in range(max_new_tokens):
-        hidden = hidden_states(base, ids, positions.expand(3, -1, -1), attention_mask=mask, cache=cache, prefix=prefix)
-        logits = base.lm_head(hidden[:, -1]).float()
-        logits[:, banned] = -torch.inf
         entropy[rows] += torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
         chosen = sampling.choose(logits, generator)
         written[rows, step] = chosen
-        goes_on = ~torch.isin(chosen, ends)
-        if not goes_on.any():
+        goes_on = (~torch.isin(chosen, ends)).nonzero()[:, 0]
+        if step + 1 == max_new_tokens or len(goes_on) == 0:
             break
-        if not goes_on.all():
-            cache.batch_select_indices(goes_on.nonzero()[:, 0])
-        rows, ids, positions = rows[goes_on], chosen[goes_on, None], positions[goes_on, -1:] + 1
-        mask = F.pad(mask[goes_on, :, -1:], (0, 1), value=True)
+        if len(goes_on) < len(rows):
+            sequences.select(goes_on)
+            rows, chosen = rows[goes_on], chosen[goes_on]
+        logits = sequences.append(chosen[:, None], torch.ones_like(chosen[:, None], dtype=torch.bool))
     found = [row[row >= 0] for row in written.cpu()]
     return [(row, total / len(row)) for row, total in zip(found, entropy.tolist(), strict=True)]
+
+
+def _left_padded(tails: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids int64 [B, n] and where they are, bool [B, n]."""
+    longest = max(len(tail) for tail in tails)
+    ids = torch.stack([F.pad(tail, (longest - len(tail), 0)) for tail in tails])
+    lengths = torch.tensor([len(tail) for tail in tails], device=ids.device)
+    return ids, torch.arange(longest, device=ids.device) >= longest - lengths[:, None]
 
 
 def _completion(

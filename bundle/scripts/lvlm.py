@@ -206,18 +206,18 @@ class VolumeLVLM(nn.Module):
         """
         if isinstance(volume, torch.Tensor):
             volume = self.encode(volume)
-        tails = [tail for tail in self._tails(queries, volume) for _ in range(num_samples)]
+        tails = self._tails(queries, volume)
         with _evaluating(self.qwen):
-            completions = decode(
+            return decode(
                 self.base,
                 self.prompts.tokenizer,
                 volume,
                 tails,
+                num_samples,
                 sampling or self.sampling,
                 self.max_new_tokens,
                 generator,
             )
-        return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
 
     def log_probs(
         self, volume: EncodedVolume, queries: Sequence[str], completions: Sequence[Sequence[torch.Tensor]]
