@@ -51,27 +51,23 @@ def test_cells_that_do_not_fit(lvlm_folder, cell_size):
 
 
 def test_loss_by_hand():
-    """One label, four cells, truth 1 0 0 0, logits 0: ln 2 missed, ln 2 invented; Dice 1 - (2*0.5 + 1)/(2 + 1 + 1)."""
-    label = torch.tensor([1.0, 0, 0, 0]).reshape(1, 1, 1, 2, 2)
-    loss = PartialLabelLoss()(torch.zeros(1, 1, 1, 2, 2), label)
-    assert loss.item() == pytest.approx(2 * np.log(2) + 0.5, abs=1e-6)
+    """One label, 16 cells, 1 of them holds it, logits 0: focal 16 * 0.5^2 * ln 2, over 20 at least; Dice 1 - 2/10."""
+    label = torch.zeros(1, 1, 1, 4, 4)
+    label[..., 2, 1] = 1.0
+    loss = PartialLabelLoss()(torch.zeros(1, 1, 1, 4, 4), label)
+    assert loss.item() == pytest.approx(16 * 0.25 * np.log(2) / 20 + 1 - (2 * 0.5 + 1) / (8 + 1 + 1), abs=1e-6)
 
 
-class Silent(torch.nn.Module):
-    def forward(self, logits, truth):
-        return torch.zeros_like(logits)
-
-
-def test_a_cell_of_a_lesion_weighs_as_much_as_all_the_others():
-    logits = torch.zeros(1, 1, 1, 8, 8, requires_grad=True)
-    label = torch.zeros(1, 1, 1, 8, 8)
-    label[..., 3, 3] = 1.0
+def test_a_lesion_weighs_as_much_as_an_organ():
+    """The focal part is a mean over the cells that hold the label: of 30 or of 3000, missed alike, it is the same."""
+    logits = torch.full((1, 2, 1, 100, 100), -20.0)
+    label = torch.zeros(1, 2, 1, 100, 100)
+    label[0, 0, 0, 0, :30] = 1.0
+    label[0, 1, 0, :30] = 1.0
     loss = PartialLabelLoss()
-    loss.dice = Silent()  # the cross-entropy alone
-    loss(logits, label).backward()
-    gradient = logits.grad[0, 0, 0]
-    assert -gradient[3, 3] == pytest.approx(0.5)
-    assert gradient.sum() == pytest.approx(0.0, abs=1e-6)
+    alone = [loss(logits[:, [i]], label[:, [i]]).item() for i in (0, 1)]
+    assert alone[0] == pytest.approx(20 + 1 - 1 / 31, abs=1e-3)  # -ln sigmoid(-20) = 20, and the Dice of nothing
+    assert alone[1] == pytest.approx(20 + 1 - 1 / 3001, abs=1e-3)
 
 
 def test_what_is_unknown_has_no_say():
