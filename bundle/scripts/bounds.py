@@ -15,7 +15,7 @@ import numpy as np
 
 from .anchor import boxes_1000_to_px
 from .median_prior import MedianPrior, prior_name
-from .prompt_masks import Prompt
+from .prompt_masks import Prompt, prompt_of
 from .targets import components_to_boxes
 
 BOUNDS = ("oracle_anchor", "oracle_boxes", "prior")
@@ -53,11 +53,10 @@ class Bounds:
         if self.prior is not None:
             anchor = self.prior.anchor(prior_name(entry), len(truth))
             boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, *truth.shape[1:])
-            prompts["prior"] = None if anchor.is_absent else Prompt(anchor.key_index, tuple(map(tuple, boxes.tolist())))
+            prompts["prior"] = prompt_of(anchor.key_index, boxes)
         return {name: prompts[name] for name in self.names}
 
 
 def oracle_boxes(truth: np.ndarray, key_index: int) -> Prompt | None:
     """The true boxes of a slice of truth [S, H, W]; None where it shows nothing."""
-    boxes = tuple(tuple(map(float, box)) for box in components_to_boxes(truth[key_index]))
-    return Prompt(key_index, boxes) if boxes else None
+    return prompt_of(key_index, np.array(components_to_boxes(truth[key_index])))

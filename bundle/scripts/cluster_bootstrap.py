@@ -46,24 +46,24 @@ class ClusterBootstrap:
         np.add.at(sums, np.array([names[name] for name in clusters], dtype=int), columns)
         with np.errstate(invalid="ignore", divide="ignore"):
             value = combine(sums.sum(axis=0, keepdims=True))[0]
-            interval = (None, None)
+            low, high = None, None
             if len(names) > 1 and np.isfinite(value):
                 rng = np.random.default_rng(self.seed)
                 weights = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=self.samples)
                 resampled = combine(weights @ sums)
                 if np.isfinite(resampled).any():
-                    interval = tuple(float(edge) for edge in np.nanpercentile(resampled, [2.5, 97.5]))
+                    low, high = (float(edge) for edge in np.nanpercentile(resampled, [2.5, 97.5]))
         return {
             "value": float(value) if np.isfinite(value) else None,
-            "low": interval[0],
-            "high": interval[1],
+            "low": low,
+            "high": high,
             "n": len(columns),
         }
 
     def mean(self, clusters: Sequence[Hashable], values: Sequence[float]) -> dict[str, float | None]:
         """The mean of a value a row."""
-        values = np.asarray(values, dtype=np.float64)
-        return self.estimate(clusters, np.stack([values, np.ones(len(values))], axis=1), ratio)
+        columns = np.stack([np.asarray(values, dtype=np.float64), np.ones(len(values))], axis=1)
+        return self.estimate(clusters, columns, ratio)
 
     def macro_mean(
         self, clusters: Sequence[Hashable], values: Sequence[float], groups: Sequence[Hashable]

@@ -120,7 +120,12 @@ def slices_of(image: torch.Tensor) -> torch.Tensor:
 def _evidence(completion: str, num_slices: int, height: int, width: int) -> dict[str, Any]:
     """What a completion says, as plain JSON types."""
     anchor = parse_completion(completion, num_slices)
-    evidence = {"status": "ok", "detail": "", "completion": completion, "think": split_think(completion)}
+    evidence: dict[str, Any] = {
+        "status": "ok",
+        "detail": "",
+        "completion": completion,
+        "think": split_think(completion),
+    }
     if isinstance(anchor, ParseFailure):
         evidence |= {"status": anchor.reason, "detail": anchor.detail}
         return evidence | {"key_index": None, "boxes_1000": [], "boxes_px": []}

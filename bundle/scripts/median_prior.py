@@ -36,7 +36,10 @@ class MedianPrior:
 
     def __init__(self, positions: Mapping[str, float], boxes_xyxy_1000: Mapping[str, Sequence[Sequence[int]]]) -> None:
         self.positions = dict(positions)
-        self.boxes_xyxy_1000 = {name: [tuple(box) for box in boxes] for name, boxes in boxes_xyxy_1000.items()}
+        self.boxes_xyxy_1000 = {
+            name: tuple((int(x1), int(y1), int(x2), int(y2)) for x1, y1, x2, y2 in boxes)
+            for name, boxes in boxes_xyxy_1000.items()
+        }
 
     @classmethod
     def fit(cls, examples: Iterable[tuple[str, np.ndarray]]) -> MedianPrior:
@@ -66,7 +69,7 @@ class MedianPrior:
         """The answer for a target among so many shown slices; "not present" for a name that it does not know."""
         if name not in self.positions:
             return EvidenceAnchor(0, ())
-        return EvidenceAnchor(round(self.positions[name] * (num_slices - 1)), tuple(self.boxes_xyxy_1000[name]))
+        return EvidenceAnchor(round(self.positions[name] * (num_slices - 1)), self.boxes_xyxy_1000[name])
 
     def save(self, path: str | Path) -> None:
         """Writes JSON: for each name `position` and `boxes_1000`."""

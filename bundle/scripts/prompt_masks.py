@@ -23,6 +23,12 @@ class Prompt(NamedTuple):
     boxes_xyxy_px: tuple[Box, ...]
 
 
+def prompt_of(key_index: int, boxes_xyxy_px: np.ndarray) -> Prompt | None:
+    """A prompt from boxes [N, 4]; None without any."""
+    boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in np.asarray(boxes_xyxy_px, dtype=np.float64).tolist())
+    return Prompt(key_index, boxes) if boxes else None
+
+
 class PropagatesAnchors(Protocol):
     """What is asked of a propagator, see `propagation.SlicePropagator`."""
 
@@ -47,8 +53,9 @@ def prompt_masks(
     masks = [np.zeros((len(slices), *slices.shape[-2:]), dtype=bool) for _ in prompts]
     wanted: dict[tuple[int, Box], list[int]] = {}
     for number, prompt in enumerate(prompts):
-        for box in prompt.boxes_xyxy_px if prompt else ():
-            wanted.setdefault((prompt.key_index, box), []).append(number)
+        if prompt is not None:
+            for box in prompt.boxes_xyxy_px:
+                wanted.setdefault((prompt.key_index, box), []).append(number)
     if wanted:
         anchors = [(key_index, np.array([box], dtype=np.float64)) for key_index, box in wanted]
         for numbers, found in zip(wanted.values(), propagator.masks(slices, anchors, window), strict=True):

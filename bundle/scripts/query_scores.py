@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -69,9 +69,13 @@ class VolumeScorer:
     ) -> None:
         if grid not in GRIDS:
             raise ValueError(f"metric_grid is {grid!r}; legal are {', '.join(GRIDS)}.")
-        self.geometry, self.shown_affine, self.grid, self.tolerance_mm = geometry, shown_affine, grid, tolerance_mm
+        # None only where all answers are failures, which need neither.
+        self.geometry: Any = geometry
+        self.shown_affine: Any = shown_affine
+        self.grid, self.tolerance_mm = grid, tolerance_mm
         self._on_grid: dict[bytes, CroppedMask] = {}
-        self._scores: dict[tuple[int, int], VolumeScores] = {}
+        # With the masks themselves: an id names an object only as long as it lives.
+        self._scores: dict[tuple[int, int], tuple[CroppedMask, CroppedMask, VolumeScores]] = {}
 
     def row(
         self, entry: Mapping[str, Any], target: Target | Mapping[str, str] | None, answer: Answer, bounds: Sequence[str]
@@ -96,11 +100,11 @@ class VolumeScorer:
             row["slice_thickness_mm"] = self._slice_thickness()
         if target is None:
             return row
-        if broken is not None:
+        if answer.mask is None or not isinstance(target, Target):
             return row | self._failed(entry, target, bounds)
         row |= self.measured(self._mask(answer.mask), target)
         if row["present"]:
-            row |= self._grounding(target.shown, evidence)
+            row |= self._grounding(_shown(target), evidence)
             if target.opposite is not None:
                 row |= self.swapped(self._restored(answer.mask), target)
             for bound in bounds:
@@ -115,7 +119,7 @@ class VolumeScorer:
         pair = common_crops(pred, truth)
         affine = self._affine()
         if known not in self._scores:
-            self._scores[known] = volume_scores(*pair, voxel_spacing(affine), self.tolerance_mm)
+            self._scores[known] = pred, truth, volume_scores(*pair, voxel_spacing(affine), self.tolerance_mm)
         voxels = {
             "true_ml": truth.voxels,
             "pred_ml": pred.voxels,
@@ -123,7 +127,7 @@ class VolumeScorer:
         }
         volumes = {name: _millilitres(count, affine) for name, count in voxels.items()}
         present = truth.voxels > 0
-        return {"present": present} | volumes | (self._scores[known]._asdict() if present else {})
+        return {"present": present} | volumes | (self._scores[known][-1]._asdict() if present else {})
 
     def swapped(self, pred: CroppedMask, target: Target) -> dict[str, Any]:
         """Whether more of a mask lies in the counterpart than in the target, on the source grid."""
@@ -179,7 +183,7 @@ class VolumeScorer:
     def _truth(self, target: Target) -> CroppedMask:
         if self.grid == "source":
             return target.source
-        return self._known(b"shown" + _fingerprint(target.shown), lambda: CroppedMask.of(target.shown))
+        return self._known(b"shown" + _fingerprint(_shown(target)), lambda: CroppedMask.of(_shown(target)))
 
     def _known(self, key: bytes, make: Any) -> CroppedMask:
         if key not in self._on_grid:
@@ -192,6 +196,11 @@ class VolumeScorer:
     def _slice_thickness(self) -> float:
         """Distance of neighboring source slices in mm, along the axis nearest to the body's."""
         return voxel_spacing(self.geometry.source_affine)[self.geometry.source_axial_axis]
+
+
+def _shown(target: Target) -> np.ndarray:
+    """There wherever the volume could be prepared, and without that there is no answer to score."""
+    return cast(np.ndarray, target.shown)
 
 
 def _fingerprint(mask: np.ndarray) -> bytes:

@@ -87,8 +87,8 @@ class ScoreRecorder:
         for entry, target, answer in zip(item["queries"], item["targets"], answers, strict=True):
             try:
                 rows.append(scorer.row(entry, target, answer, self.bounds.names))
-                if self.save_masks and answer.mask is not None:
-                    self._save(item, entry, answer)
+                if self.save_masks and answer.mask is not None and answer.evidence is not None:
+                    self._save(item, entry, answer.mask, answer.evidence)
             except Exception as error:  # the other queries are still to be scored
                 _logger.exception("case %s cannot be scored", entry["case"])
                 failed = Answer(None, failure_of(error, entry["case"]))
@@ -112,12 +112,14 @@ class ScoreRecorder:
         item, answers, scored = self._running.popleft()
         self.journal.append(item, answers, scored.result())
 
-    def _save(self, item: Mapping[str, Any], entry: Mapping[str, Any], answer: Answer) -> None:
-        mask = restore_mask(answer.mask, SliceGeometry.from_meta(item["image"].meta))
+    def _save(
+        self, item: Mapping[str, Any], entry: Mapping[str, Any], shown: np.ndarray, evidence: Mapping[str, Any]
+    ) -> None:
+        mask = restore_mask(shown, SliceGeometry.from_meta(item["image"].meta))
         folder = self.journal.output_dir / "cases" / entry["case"]
         folder.mkdir(parents=True, exist_ok=True)
         save_mask(mask, item["image_path"], folder / f"{entry['case']}_mask.nii.gz")
-        record = evidence_record(item["image"], entry, answer.evidence, mask, self.weights)
+        record = evidence_record(item["image"], entry, evidence, mask, self.weights)
         text = json.dumps(record, indent=2, ensure_ascii=False)
         Path(folder / f"{entry['case']}_evidence.json").write_text(text + "\n", encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -20,7 +21,7 @@ from .bounds import Bounds
 from .datasets.cases import failure_of
 from .datasets.volume_cases import Target
 from .inferer import EvidenceInferer, slices_of
-from .prompt_masks import Prompt, prompt_masks
+from .prompt_masks import Prompt, prompt_masks, prompt_of
 from .query_scores import Answer
 
 _logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class VolumeEvaluator(SupervisedEvaluator):
         network: a `lvlm.VolumeLVLM`.
         inferer: its propagator and window are used for the bounds too.
         bounds: which are computed.
+        seed: of sampled answers; with the volume's name it fixes them, whatever was answered before.
         val_handlers: as in MONAI; `score_recorder.ScoreRecorder` scores and writes.
     """
 
@@ -51,6 +53,7 @@ class VolumeEvaluator(SupervisedEvaluator):
         network: nn.Module,
         inferer: EvidenceInferer,
         bounds: Bounds,
+        seed: int = 0,
         val_handlers: Sequence[Any] | None = None,
     ) -> None:
         super().__init__(
@@ -61,7 +64,7 @@ class VolumeEvaluator(SupervisedEvaluator):
             val_handlers=val_handlers,
             decollate=False,  # batches are lists from the start
         )
-        self.bounds = bounds
+        self.bounds, self.seed = bounds, seed
 
     def run(self, global_epoch: int = 1) -> None:
         """Runs over what is left to do; nothing left is no error."""
@@ -85,8 +88,10 @@ class VolumeEvaluator(SupervisedEvaluator):
         if askable:
             image = item["image"].as_tensor().to(self.state.device)
             self.inferer.propagator.to(image.device)
-            for numbers, found in self._each_or_all(partial(self._ask, image, item), askable, failures, item):
-                evidence |= dict(zip(numbers, found, strict=True))
+            with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []):
+                torch.manual_seed(zlib.crc32(f"{self.seed} {item['case']}".encode()))
+                for numbers, found in self._each_or_all(partial(self._ask, image, item), askable, failures, item):
+                    evidence |= dict(zip(numbers, found, strict=True))
             propagate = partial(self._masks, image, item, evidence)
             for _, found in self._each_or_all(propagate, list(evidence), failures, item):
                 masks |= found
@@ -133,8 +138,8 @@ class VolumeEvaluator(SupervisedEvaluator):
         prompts: dict[tuple[int, str], Prompt | None] = {}
         for number in numbers:
             found = evidence[number]
-            boxes = boxes_1000_to_px(found["boxes_1000"], *image.shape[2:]).tolist()
-            prompts[number, "pred"] = Prompt(found["key_index"], tuple(map(tuple, boxes))) if boxes else None
+            boxes = boxes_1000_to_px(found["boxes_1000"], *image.shape[2:])
+            prompts[number, "pred"] = prompt_of(found["key_index"], boxes)
             target = item["targets"][number]
             if isinstance(target, Target) and target.shown is not None:
                 wanted = self.bounds.prompts(item["queries"][number], target.shown, found["key_index"])
