@@ -68,6 +68,7 @@ def plan_training(
     queries_per_volume: int,
     max_new_tokens: int,
     gradient_checkpointing: bool,
+    num_generations: int = 1,
 ) -> MemoryPlan:
     """Builds the network on the meta device and counts.
 
@@ -80,6 +81,7 @@ def plan_training(
         queries_per_volume: K.
         max_new_tokens: of a completion, taken at its longest.
         gradient_checkpointing: keep the inputs of the layers only, and recompute one layer at a time.
+        num_generations: G, completions of a query that stand in one sequence: 1 in SFT, more in GRPO.
 
     Raises:
         ValueError: no Qwen3-VL configuration in the folder.
@@ -98,7 +100,8 @@ def plan_training(
     trainable = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
     side = slice_size // (config.vision_config.patch_size * config.vision_config.spatial_merge_size)
     prefix = _INSTRUCTION_TOKENS + num_slices * (side * side + _TAG_TOKENS)
-    tokens = prefix + queries_per_volume * (_QUERY_TOKENS + max_new_tokens)
+    written = queries_per_volume * num_generations * max_new_tokens
+    tokens = prefix + queries_per_volume * _QUERY_TOKENS + written
     itemsize = getattr(torch, dtype).itemsize
     return MemoryPlan(
         parameters=parameters,
@@ -106,9 +109,7 @@ def plan_training(
         tokens=tokens,
         weights=(parameters - trainable) * itemsize + trainable * 4,
         optimizer=trainable * 3 * 4,
-        activations=_activations(
-            config.text_config, tokens, queries_per_volume * max_new_tokens, itemsize, gradient_checkpointing
-        ),
+        activations=_activations(config.text_config, tokens, written, itemsize, gradient_checkpointing),
     )
 
 
