@@ -99,6 +99,24 @@ def test_a_completion_does_not_depend_on_its_neighbours(folder, slices, monkeypa
     assert lvlm.generate(slices, []) == []
 
 
+def test_log_probs_of_what_is_written_are_highest(folder, slices):
+    """Greedy tokens behind a shared prefix are those of the packed sequence, in bfloat16 autocast up to rounding."""
+    lvlm = VolumeLVLM(folder, max_new_tokens=8)
+    exact = lvlm.generate(slices, QUERIES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = lvlm.generate(slices, QUERIES)
+    for completions, limit in ((exact, 1e-4), (rough, 0.3)):
+        volume = lvlm.encode(slices)
+        ids = [[group[0].ids] for group in completions]
+        for query, (written,) in zip(QUERIES, ids, strict=True):
+            for position in range(len(written)):
+                others = [written[: position + 1].clone() for _ in range(3)]
+                for other, token in zip(others, (30, 500, 900), strict=True):
+                    other[position] = token
+                mine, *theirs = lvlm.log_probs(volume, [query], [[written[: position + 1], *others]])[0]
+                assert all(other[-1] <= mine[-1] + limit for other in theirs)
+
+
 def test_writing_stops_at_the_end_token_or_the_limit(folder, slices):
     lvlm = VolumeLVLM(folder, max_new_tokens=8)
     ids = lvlm.generate(slices, QUERIES[:1])[0][0].ids.tolist()

@@ -177,6 +177,15 @@ def test_bfloat16_autocast(folder, slices, completions, packing):
     assert all(weight.grad.isfinite().all() for weight in lvlm.parameters() if weight.grad is not None)
 
 
+def test_the_first_use_under_autocast_gives_gradients(folder, slices, completions):
+    """Autocast keeps copies of the weights; the check must not leave it copies without gradient."""
+    lvlm = VolumeLVLM(folder).unfreeze().train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gradients(lvlm, flat(lvlm.log_probs(lvlm.encode(slices), QUERIES, completions)))
+    missing = {name for name, weight in lvlm.named_parameters() if name not in found or not found[name].any()}
+    assert not {name for name in missing if "language_model" in name}
+
+
 def test_queries_without_completions(folder, slices, completions):
     lvlm = VolumeLVLM(folder)
     volume = lvlm.encode(slices)

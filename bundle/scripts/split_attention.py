@@ -114,17 +114,30 @@ def _behind_prefix(
 ) -> torch.Tensor:
     """[B, T, heads, size]; prefix_key and prefix_value [key-value heads, P, size], shared by the batch.
 
-    The queries of all sequences meet the prefix in one product; one softmax goes over the prefix and what is behind.
+    The queries of all sequences meet the prefix in one product. What they find there and what they find in their own
+    sequence are weighed by the share of the softmax's sum that each has.
     """
     batch, heads, length, size = query.shape
-    groups, num_prefix = prefix_key.shape[:2]
+    groups = len(prefix_key)
     query = query.reshape(batch, groups, -1, size)  # the heads that share a key-value head, all their tokens
-    together = query.transpose(0, 1).reshape(groups, -1, size)
-    on_prefix = (together @ prefix_key.mT).view(groups, batch, -1, num_prefix).transpose(0, 1)
-    on_own = (query @ key.mT).masked_fill(~mask.repeat(1, 1, heads // groups, 1), -torch.inf)
-    scores = torch.cat([on_prefix, on_own], dim=-1)  # [B, groups, heads / groups * T, P + n]
-    weights = (scores.float() if scores.itemsize < 4 else scores).mul_(scaling).softmax(dim=-1).to(value.dtype)
-    on_prefix = weights[..., :num_prefix].transpose(0, 1).reshape(groups, -1, num_prefix)
-    from_prefix = (on_prefix @ prefix_value).view(groups, batch, -1, size).transpose(0, 1)
-    out = from_prefix + weights[..., num_prefix:] @ value
+
+    def parted(joined: torch.Tensor) -> torch.Tensor:
+        return joined.view(groups, batch, -1, joined.shape[-1]).transpose(0, 1)
+
+    weights, log_sum = _softmax(query.transpose(0, 1).reshape(groups, -1, size) @ prefix_key.mT, scaling)
+    on_prefix, log_sum = parted(weights.to(prefix_value.dtype) @ prefix_value), parted(log_sum)
+    scores = query @ key.mT
+    scores = scores.masked_fill(~mask.repeat(1, 1, heads // groups, 1), torch.finfo(scores.dtype).min)
+    weights, own_log_sum = _softmax(scores, scaling)
+    on_own = weights.to(value.dtype) @ value
+    share = torch.sigmoid(log_sum - own_log_sum).to(value.dtype)
+    out = share * on_prefix + (1 - share) * on_own
     return out.reshape(batch, heads, length, size).transpose(1, 2)
+
+
+def _softmax(scores: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights over the last axis, at least float32, and the logarithm of the sum of exponentials under them, [..., 1]."""
+    scores = (scores.float() if scores.itemsize < 4 else scores) * scaling
+    weights = scores.softmax(dim=-1)
+    # The largest weight is exp(largest score) / sum; it is at least 1 / n.
+    return weights, scores.amax(dim=-1, keepdim=True) - weights.amax(dim=-1, keepdim=True).log()
