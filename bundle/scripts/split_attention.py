@@ -136,7 +136,7 @@ def _behind_prefix(
 
 
 def _softmax(scores: torch.Tensor, scaling: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights over the last axis, at least float32, and the logarithm of the sum of exponentials under them, [..., 1]."""
+    """Weights over the last axis, at least float32, and the logarithm of the sum of the exponentials, [..., 1]."""
     scores = (scores.float() if scores.itemsize < 4 else scores) * scaling
     weights = scores.softmax(dim=-1)
     # The largest weight is exp(largest score) / sum; it is at least 1 / n.
