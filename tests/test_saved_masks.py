@@ -99,6 +99,27 @@ def test_a_grid_of_half_the_step_is_resampled(label):
     assert not placed.exact and np.array_equal(placed.mask, label == 2)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_each_voxel_takes_the_nearest_of_a_turned_grid(seed):
+    """Against indices computed one by one, for a mask on a larger grid that is turned against the image's."""
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((20, 18, 16), bool)
+    mask[5:14, 4:15, 6:11] = rng.random((9, 11, 5)) < 0.3
+    c, s = np.cos(0.2 * seed), np.sin(0.2 * seed)
+    affine = np.eye(4)
+    affine[:3, :3] = AFFINE[:3, :3] @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.diag([1.1, 0.9, 1.3])
+    center = (AFFINE @ [*(np.array(SHAPE) - 1) / 2, 1])[:3]
+    affine[:3, 3] = center - affine[:3, :3] @ (np.array(mask.shape) - 1) / 2 + 0.01
+    placed = place_by_affine(mask, affine, SHAPE, AFFINE)
+    to_mask = np.linalg.inv(affine) @ AFFINE
+    expected = np.zeros(SHAPE, bool)
+    for index in np.ndindex(SHAPE):
+        nearest = np.floor((to_mask @ [*index, 1])[:3] + 0.5).astype(int)
+        if (nearest >= 0).all() and (nearest < mask.shape).all():
+            expected[index] = mask[tuple(nearest)]
+    assert not placed.exact and expected.any() and np.array_equal(placed.mask, expected)
+
+
 def test_voxels_at_the_edge_keep_their_whole_extent():
     """A mask of three thick voxels over an image of nine thin ones: the outer thin ones lie past the thick centers."""
     mask = np.ones((1, 1, 3), bool)

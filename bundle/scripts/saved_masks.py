@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.ndimage import affine_transform
 
+from .cropped_mask import foreground_window
 from .reasoned_error import ReasonedError
 from .volume_io import VolumeError, read_volume
 
@@ -127,13 +128,12 @@ class SavedMasks:
         Raises:
             MaskError, VolumeError: what stands in the way.
         """
-        union, exact = np.zeros(shape, dtype=bool), True
+        placed = []
         for part in parts:
             stored, stored_affine = self._read(part.path)
-            placed = self._placed(self._marked(stored, part), stored_affine, part, tuple(shape), affine)
-            union |= placed.mask
-            exact &= placed.exact
-        return PlacedMask(union, exact)
+            placed.append(self._placed(self._marked(stored, part), stored_affine, part, tuple(shape), affine))
+        union = placed[0].mask if len(placed) == 1 else np.logical_or.reduce([each.mask for each in placed])
+        return PlacedMask(union, all(each.exact for each in placed))
 
     def _choices(self, target: str | None) -> list[tuple[str | None, tuple[float, ...] | None]]:
         """(name for `{label}`, label values; None: all that is not zero) whose union is the target."""
@@ -194,11 +194,10 @@ class SavedMasks:
                 "not_labels",
                 f"{part.path} has voxels that are NaN or not whole numbers; save labels, not probabilities",
             )
-        void = np.isin(stored, self.void_values)
-        marked = (stored != 0) & ~void
+        marked = ~_is_any(stored, (0, *self.void_values))
         if part.values is None:
             return marked
-        target = np.isin(stored, part.values)
+        target = _is_any(stored, part.values)
         if not target.any() and marked.any() and not np.isin(stored[marked], _numbers(self.labels)).any():
             found = ", ".join(f"{value:g}" for value in np.unique(stored[marked])[:_MOST_LISTED])
             raise MaskError(
@@ -273,10 +272,33 @@ def place_by_affine(mask: np.ndarray, mask_affine: np.ndarray, shape: Sequence[i
         )
     if exact and mask.shape == shape and np.array_equal(to_mask, np.eye(4)):
         return PlacedMask(mask, True)
-    placed = affine_transform(
-        mask.astype(np.uint8), to_mask[:3, :3], to_mask[:3, 3], shape, order=0, mode="grid-constant", prefilter=False
-    )
-    return PlacedMask(placed.astype(bool), exact)
+    # Only where the mask is: an organ fills a few percent of a CT.
+    window = foreground_window(mask)
+    inner_low, inner_high = (np.array([getattr(edge, side) for edge in window]) for side in ("start", "stop"))
+    corners = (_corners(inner_low - 0.5, inner_high - 0.5) @ np.linalg.inv(to_mask).T)[:, :3]
+    low = np.clip(np.floor(corners.min(0)), 0, shape).astype(int)
+    high = np.clip(np.ceil(corners.max(0)) + 1, low, shape).astype(int)
+    placed = np.zeros(shape, dtype=bool)
+    if mask[window].size and (high > low).all():
+        matrix = to_mask[:3, :3]
+        placed[tuple(map(slice, low, high))] = affine_transform(
+            mask[window].astype(np.uint8),
+            matrix,
+            matrix @ low + to_mask[:3, 3] - inner_low,
+            tuple(high - low),
+            order=0,
+            mode="grid-constant",
+            prefilter=False,
+        )
+    return PlacedMask(placed, exact)
+
+
+def _is_any(voxels: np.ndarray, values: Sequence[float]) -> np.ndarray:
+    """Where voxels have one of few values, bool; `np.isin` would first reorder a volume as NIfTI holds it."""
+    found = voxels == values[0]
+    for value in values[1:]:
+        found |= voxels == value
+    return found
 
 
 def _is_unset(affine: np.ndarray) -> bool:
