@@ -10,52 +10,27 @@ phantoms, without seeing the image.
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
-from medvol_r1.anchor import EvidenceAnchor, boxes_px_to_1000, format_completion
+from medvol_r1.anchor import EvidenceAnchor, format_completion
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.lvlm import VolumeLVLM
+from medvol_r1.median_prior import MedianPrior
 from medvol_r1.phantom import SUBSETS
 from medvol_r1.sft_trainer import score_anchor
-from medvol_r1.targets import components_to_boxes
 from tqdm import tqdm
 
 WORDINGS = {"train": "seen wordings", "test": "unseen wordings"}
 
 
-class MedianPrior:
-    """The median answer of each target over some volumes.
-
-    Args:
-        volumes: training phantoms.
-    """
-
-    def __init__(self, volumes: PhantomVolumes) -> None:
-        positions: dict[str, list[float]] = defaultdict(list)
-        boxes: dict[str, dict[int, list[np.ndarray]]] = defaultdict(lambda: defaultdict(list))
-        for index in tqdm(range(len(volumes)), desc="prior", leave=False):
-            item = volumes[index]
-            for target, mask in zip(item.targets, item.masks.numpy(), strict=True):
-                if mask.any():
-                    key_index = int(mask.sum(axis=(1, 2)).argmax())
-                    found = np.array(components_to_boxes(mask[key_index]), dtype=float)
-                    positions[target].append(key_index / (len(mask) - 1))
-                    boxes[target][len(found)].append(found)
-        self.position = {target: float(np.median(values)) for target, values in positions.items()}
-        # of the most frequent number of boxes, which stand from left to right
-        self.boxes = {
-            target: np.median(max(by_count.values(), key=len), axis=0) for target, by_count in boxes.items()
-        }
-
-    def answer(self, target: str, mask: np.ndarray) -> str:
-        """The completion for a target; the mask gives the number of slices and their size only."""
-        if target not in self.position:
-            return format_completion(EvidenceAnchor(0, ()))
-        boxes = boxes_px_to_1000(self.boxes[target], *mask.shape[1:])
-        return format_completion(EvidenceAnchor(round(self.position[target] * (len(mask) - 1)), boxes))
+def examples(volumes: PhantomVolumes) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and mask [S, H, W] of each query's target."""
+    for index in tqdm(range(len(volumes)), desc="prior", leave=False):
+        item = volumes[index]
+        yield from zip(item.targets, item.masks.numpy(), strict=True)
 
 
 def score(lvlm: VolumeLVLM, prior: MedianPrior, volumes: int, size: int, slices: int) -> list[dict[str, object]]:
@@ -69,7 +44,9 @@ def score(lvlm: VolumeLVLM, prior: MedianPrior, volumes: int, size: int, slices:
                 answers = lvlm.generate(item.slices, item.texts)
                 for target, mask, (answer,) in zip(item.targets, item.masks.numpy(), answers, strict=True):
                     row = {"subset": subset, "wording": name, "target": target, "present": bool(mask.any())}
-                    rows.append(row | score_anchor(answer.text, mask) | _prefixed(prior.answer(target, mask), mask))
+                    rows.append(
+                        row | score_anchor(answer.text, mask) | _prefixed(prior.anchor(target, len(mask)), mask)
+                    )
     return rows
 
 
@@ -98,8 +75,8 @@ def table(rows: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def _prefixed(text: str, mask: np.ndarray) -> dict[str, float]:
-    return {f"prior {name}": value for name, value in score_anchor(text, mask).items()}
+def _prefixed(anchor: EvidenceAnchor, mask: np.ndarray) -> dict[str, float]:
+    return {f"prior {name}": value for name, value in score_anchor(format_completion(anchor), mask).items()}
 
 
 def _mean(rows: list[dict[str, object]], key: str) -> str:
@@ -117,7 +94,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file for the table")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    prior = MedianPrior(PhantomVolumes("train", options.prior_volumes, options.slices, options.size))
+    volumes = PhantomVolumes("train", options.prior_volumes, options.slices, options.size)
+    prior = MedianPrior.fit(examples(volumes))
     lvlm = VolumeLVLM(options.lvlm, slice_size=options.size, max_new_tokens=256).load()
     text = table(score(lvlm, prior, options.volumes, options.size, options.slices))
     print(text)
