@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from medvol_r1.datasets.phantom_slices import PhantomSlices
+from medvol_r1.datasets.phantom_slices import PhantomSlices, _chances
 from medvol_r1.lvlm import VolumeLVLM
 from medvol_r1.phantom import LABELS, SEEDS, make_phantom
 from medvol_r1.vision_pretraining import UNKNOWN, PartialLabelLoss, SliceSegmenter
@@ -126,3 +126,10 @@ def test_config_trains_and_its_model_goes_on_into_sft(tmp_path):
     assert any(not torch.equal(before[name], after[name]) for name in before)
     run("train.json", *small, "--lvlm_path", str(tmp_path / "vision" / "lvlm"), "--output_dir", str(tmp_path / "sft"))
     assert (tmp_path / "sft" / "lvlm" / "config.json").is_file()
+
+
+def test_slices_that_show_more_are_drawn_more_often():
+    """Chances of two labels, one, none: 2.2, 1.2 and 0.2 of 3.6."""
+    label = np.zeros((4, 4, 3), np.uint8)
+    label[0, 0, 0], label[1, 1, 0], label[0, 0, 1] = 2, 11, 2
+    np.testing.assert_allclose(_chances(label), np.array([2.2, 1.2, 0.2]) / 3.6)

@@ -15,6 +15,9 @@ from ..vision_pretraining import UNKNOWN
 # Slices of a phantom that slices are drawn from; between these, at random, as in `phantom_volumes`.
 _FEWEST_SLICES, _MOST_SLICES = 24, 48
 
+# How often a slice without any label is drawn, against one with a single label.
+_CHANCE_OF_A_BLANK = 0.2
+
 
 class PhantomSlices(Dataset):
     """Item i is the same slices of the same phantom every time.
@@ -22,7 +25,7 @@ class PhantomSlices(Dataset):
     Args:
         split: of the phantoms' seeds (see `phantom.SEEDS`).
         num_volumes: length.
-        num_slices: S slices drawn from each volume, in their order.
+        num_slices: S slices drawn from each volume, in their order; the more labels a slice shows, the more often.
         slice_size: H = W in pixels.
         cell_size: side in pixels of the cells that a label is averaged over.
         subsets: taken in turns.
@@ -58,7 +61,8 @@ class PhantomSlices(Dataset):
         rng = np.random.default_rng(seed)
         shape = (self.slice_size, self.slice_size, int(rng.integers(_FEWEST_SLICES, _MOST_SLICES + 1)))
         phantom = make_phantom(seed, self.subsets[index % len(self.subsets)], shape=shape, canonical=True)
-        drawn = np.sort(rng.choice(shape[2], size=min(self.num_slices, shape[2]), replace=False))
+        chances = _chances(phantom.label)
+        drawn = np.sort(rng.choice(shape[2], size=min(self.num_slices, shape[2]), replace=False, p=chances))
         # Voxel axes are (left, posterior, superior); slices are [S, rows, columns].
         image = torch.from_numpy(phantom.image[:, :, drawn].transpose(2, 1, 0).astype(np.float32))
         label = torch.from_numpy(phantom.label[:, :, drawn].transpose(2, 1, 0).astype(np.uint8))
@@ -70,3 +74,10 @@ class PhantomSlices(Dataset):
             for value in LABELS
         ]
         return {"image": ((image - low) / (high - low)).clamp(0.0, 1.0), "label": torch.stack(shares)}
+
+
+def _chances(label: np.ndarray) -> np.ndarray:
+    """float64 [Z], of each slice of a label map [X, Y, Z]: lesions show on few slices, and many slices show nothing."""
+    shown = [len(np.unique(label[:, :, z])) for z in range(label.shape[2])]
+    chances = np.array(shown) - 1 + _CHANCE_OF_A_BLANK
+    return chances / chances.sum()
