@@ -186,6 +186,23 @@ def test_the_first_use_under_autocast_gives_gradients(folder, slices, completion
     assert not {name for name in missing if "language_model" in name}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-3), ("bfloat16", 0.5)])
+def test_on_a_gpu(folder, slices, completions, dtype, tolerance):
+    """Other kernels; in float32 they may multiply in less."""
+    lvlm = VolumeLVLM(folder, dtype=dtype, max_new_tokens=4).cuda().unfreeze()
+    found = flat(lvlm.log_probs(lvlm.encode(slices), QUERIES, completions))
+    assert lvlm.packing == "split"
+    separate = VolumeLVLM(folder, dtype=dtype, packing="none").cuda()
+    with torch.no_grad():
+        expected = flat(separate.log_probs(separate.encode(slices), QUERIES, completions))
+    assert (found - expected).abs().max() < tolerance
+    found.sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in lvlm.parameters() if weight.grad is not None)
+    assert all(1 <= len(one.ids) <= 4 for group in lvlm.generate(slices, QUERIES, num_samples=3) for one in group)
+
+
 def test_queries_without_completions(folder, slices, completions):
     lvlm = VolumeLVLM(folder)
     volume = lvlm.encode(slices)
