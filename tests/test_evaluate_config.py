@@ -68,7 +68,7 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
-def dying(**environment):
+def dying():
     return {"network_def": {"_target_": "test_evaluate_config.DyingNetwork"}}
 
 
@@ -102,6 +102,21 @@ def test_all_files_are_written_and_agree(evaluate, phantoms):
     pictures = [line.split("](")[1].rstrip(")") for line in summary.splitlines() if line.startswith("![")]
     assert len(pictures) == 1 + 2 * 3 and all((folder / picture).is_file() for picture in pictures)
     assert "| `renal` |" in summary and "## Targets that are not there" in summary
+
+
+def test_masks_and_evidence_are_those_of_inference(evaluate, tmp_path, phantoms, monkeypatch):
+    folder = evaluate("--save_masks", True)
+    fixed = ["--config_file", str([CONFIGS[0], str(tmp_path / "stubs.json")]), "--datalist", str(phantoms)]
+    arguments = ["monai.bundle", "run", *fixed, "--output_dir", str(tmp_path / "inference"), "--picture", "False"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_module("monai.bundle", run_name="__main__")
+    for entry in json.loads(phantoms.read_text()):
+        one, other = folder / "cases" / entry["case"], tmp_path / "inference" / entry["case"]
+        first, second = (nib.load(path / f"{entry['case']}_mask.nii.gz") for path in (one, other))
+        np.testing.assert_array_equal(np.asarray(first.dataobj), np.asarray(second.dataobj))
+        np.testing.assert_array_equal(first.affine, second.affine)
+        records = [json.loads((path / f"{entry['case']}_evidence.json").read_text()) for path in (one, other)]
+        assert records[0] | {"seconds": 0} == records[1] | {"seconds": 0}
 
 
 def test_each_volume_is_encoded_once_and_asked_all_its_queries(evaluate, tmp_path):
