@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
 from monai.handlers import TensorBoardHandler
 
-from .anchor import FAILURE_REASONS, ParseFailure, boxes_1000_to_px, parse_completion, split_think
+from .anchor import FAILURE_REASONS
 from .evidence_picture import draw_evidence
-from .inferer import ABSENT
+from .inferer import evidence_of
 from .propagation import SlicePropagator
 from .rollouts import Rollouts
 from .slice_geometry import SliceGeometry
@@ -103,25 +104,18 @@ def group_text(rollouts: Rollouts, group: int) -> str:
     return "\n".join(f"    {line}" for text in lines for line in text.splitlines())
 
 
-def group_picture(rollouts: Rollouts, group: int, propagator: SlicePropagator) -> Any:
+def group_picture(rollouts: Rollouts, group: int, propagator: SlicePropagator) -> Figure:
     """The evidence of a group's best completion beside the target, drawn as a cube: slices know no spacing."""
     item, mask = rollouts.item, rollouts.item.masks[group].numpy()
     best = int(rollouts.rewards[group].argmax())
-    text = rollouts.completions[group][best].text
-    anchor = parse_completion(text, num_slices=len(mask))
-    failed = isinstance(anchor, ParseFailure)
-    predicted = np.zeros_like(mask)
-    if not failed and not anchor.is_absent:
-        boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, *mask.shape[1:])
-        predicted = propagator.mask(item.slices, anchor.key_index, boxes).cpu().numpy()
-    record = {
+    evidence = evidence_of(rollouts.completions[group][best].text, *mask.shape)
+    key_index, predicted = evidence["key_index"], np.zeros_like(mask)
+    if evidence["boxes_px"]:
+        predicted = propagator.mask(item.slices, key_index, evidence["boxes_px"]).cpu().numpy()
+    record = evidence | {
         "query": item.texts[group],
-        "status": anchor.reason if failed else ABSENT if anchor.is_absent else "ok",
-        "completion": text,
-        "think": split_think(text),
-        "key_slice": None if failed else anchor.key_index + 1,
-        "source_slice": None if failed else anchor.key_index,
-        "boxes_1000": [] if failed else anchor.boxes_xyxy_1000,
+        "key_slice": None if key_index is None else key_index + 1,
+        "source_slice": key_index,
         "slices_shown": len(mask),
         "voxels": int(predicted.sum()),
         "volume_ml": None,

@@ -94,7 +94,7 @@ class EvidenceInferer(Inferer):
         seconds: dict[str, float] = {}
         volume = _timed(seconds, "encode", image.device, lambda: network.encode(slices))
         answers = _timed(seconds, "generate", image.device, lambda: network.generate(volume, queries))
-        return [_evidence(samples[0].text, *image.shape[1:]) | {"seconds": seconds} for samples in answers]
+        return [evidence_of(samples[0].text, *image.shape[1:]) | {"seconds": seconds} for samples in answers]
 
     def _answer(self, image: torch.Tensor, query: str, network: AnswersQueries) -> tuple[torch.Tensor, str]:
         """Mask uint8 [S, H, W] and evidence of one image [C, S, H, W]."""
@@ -117,8 +117,8 @@ def slices_of(image: torch.Tensor) -> torch.Tensor:
     return image[0] if len(image) == 1 else image.transpose(0, 1)
 
 
-def _evidence(completion: str, num_slices: int, height: int, width: int) -> dict[str, Any]:
-    """What a completion says, as plain JSON types."""
+def evidence_of(completion: str, num_slices: int, height: int, width: int) -> dict[str, Any]:
+    """What a completion says about slices [S, H, W], as plain JSON types; the keys are those of `EvidenceInferer`."""
     anchor = parse_completion(completion, num_slices)
     evidence: dict[str, Any] = {
         "status": "ok",

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -122,7 +123,7 @@ class RolloutSampler:
             masks=[mask for mask in masks for _ in range(self.num_generations)],
             slices=[slices] * (len(masks) * self.num_generations),
         )
-        record = self.reward.last
+        record = cast(RewardRecord, self.reward.last)
         rewards = torch.tensor(record.totals).reshape(len(masks), self.num_generations)
         return Rollouts(
             item=item,
