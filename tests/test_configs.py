@@ -117,8 +117,9 @@ def test_check_properties_finds_nothing_missing(path, weights, tmp_path):
     assert missing_properties(stack_of(path), weights, tmp_path) == []
 
 
-def test_the_overlay_of_the_papers_scale_fits_inference_too(weights, tmp_path):
-    stack = [BUNDLE / "configs" / name for name in ("inference.json", "qwen3vl_4b.json")]
+@pytest.mark.parametrize("on_top", [[], ["evaluate.json"]])
+def test_the_overlay_of_the_papers_scale_fits_inference_too(on_top, weights, tmp_path):
+    stack = [BUNDLE / "configs" / name for name in ("inference.json", "qwen3vl_4b.json", *on_top)]
     assert missing_properties(stack, weights, tmp_path) == []
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from ..lesions import resolve
+from ..lesions import describe, select
 from ..phantom import SEEDS, SUBSETS, Phantom, make_phantom
 from ..queries import CONCEPTS, Concept, Query, sample_queries
 
@@ -75,21 +75,23 @@ def _write_phantom(
     """Files of one patient; returns its entries of the datalist."""
     patient = f"{subset}_{seed}"
     _save(np.rint(phantom.image).astype(np.int16), phantom.affine, folder / f"{patient}.nii.gz")
+    anatomy = describe(phantom.label)
     written: set[str] = set()
 
-    def label_file(target: str, mask: np.ndarray) -> str:
+    def label_file(target: str, resolver: str) -> str:
         name = f"{patient}_{target.replace(' ', '_').replace(':', '_')}_label.nii.gz"
         if name not in written:
+            mask = select(resolver, anatomy).mask(phantom.label)
             _save(mask.astype(np.uint8), phantom.affine, folder / name)
             written.add(name)
         return name
 
     rng = np.random.default_rng((seed, SUBSETS.index(subset)))
     entries = []
-    for number, (query, mask) in enumerate(sample_queries(phantom.label, subset, words, num_queries, rng)):
+    for number, (query, _) in enumerate(sample_queries(phantom.label, subset, words, num_queries, rng)):
         entry = {
             "image": f"{patient}.nii.gz",
-            "label": label_file(query.target, mask),
+            "label": label_file(query.target, query.resolver),
             "query": query.text,
             "target": query.target,
             "type": query.type,
@@ -102,7 +104,7 @@ def _write_phantom(
         }
         other = next((concept for concept in CONCEPTS[subset] if _are_counterparts(concept, query)), None)
         if other is not None:
-            entry["opposite_label"] = label_file(other.target, resolve(other.resolver, phantom.label))
+            entry["opposite_label"] = label_file(other.target, other.resolver)
         entries.append(entry)
     return entries
 
