@@ -116,6 +116,20 @@ def test_mask_is_the_union_of_the_boxes(tiny, slices):
     assert mask.dtype == torch.bool and mask.any() and torch.equal(mask, (logits > 0).any(0))
 
 
+@pytest.mark.parametrize("window", [None, 2, 0])
+def test_anchors_on_different_slices_in_one_batch_are_as_each_alone(tiny, slices, window):
+    propagator = SlicePropagator(tiny, max_batch=6)  # so that batches begin within an anchor
+    anchors = [(0, BOXES[:2]), (6, BOXES[1:]), (3, []), (3, BOXES[:1]), (5, BOXES)]
+    together = propagator.masks(slices, anchors, window)
+    assert len(together) == len(anchors) and not together[2].any() and together[0].any()
+    for anchor, mask in zip(anchors, together, strict=True):
+        alone = propagator.mask(slices, *anchor, window)
+        assert mask.shape == alone.shape and (mask == alone).double().mean() >= 0.9999  # a logit may lie at 0
+    assert propagator.masks(slices, []) == []
+    with pytest.raises(ValueError, match="key_index is 7"):
+        propagator.masks(slices, [(0, BOXES), (7, BOXES)])
+
+
 def test_window_keeps_the_time_scale_of_the_whole_volume(tiny, slices):
     propagator = SlicePropagator(tiny)
     full, near = propagator.logits(slices, 4, BOXES), propagator.logits(slices, 4, BOXES, window=2)
