@@ -86,13 +86,13 @@ class ScoreRecorder:
         rows = []
         for entry, target, answer in zip(item["queries"], item["targets"], answers, strict=True):
             try:
-                rows.append(scorer.row(entry, target, answer, self.bounds.names))
-                if self.save_masks and answer.mask is not None and answer.evidence is not None:
-                    self._save(item, entry, answer.mask, answer.evidence)
+                row = scorer.row(entry, target, answer, self.bounds.names)
             except Exception as error:  # the other queries are still to be scored
                 _logger.exception("case %s cannot be scored", entry["case"])
-                failed = Answer(None, failure_of(error, entry["case"]))
-                rows[len(rows) :] = [scorer.row(entry, target, failed, self.bounds.names)]
+                row = scorer.row(entry, target, Answer(None, failure_of(error, entry["case"])), self.bounds.names)
+            rows.append(row)
+            if self.save_masks and answer.mask is not None and answer.evidence is not None:
+                self._save(item, entry, answer.mask, answer.evidence)
         return rows
 
     def _open(self, engine: Engine) -> None:
