@@ -1,14 +1,18 @@
 """train.json run end to end on phantoms: logs, checkpoints, resuming, and what it saves."""
 
+import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ignite.engine import Events
 from medvol_r1.datasets.demo_cases import write_demo_cases
 from medvol_r1.lvlm import VolumeLVLM
 from monai.bundle import ConfigWorkflow
 from monai.bundle import run as run_bundle
+from safetensors.torch import load_file
 from tiny_models import save_random_lvlm
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
@@ -30,7 +34,7 @@ def bundle_on_path(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(BUNDLE), *sys.path])
 
 
-def train(folder, max_steps, **changes):
+def train(folder, max_steps, sigterm_at=None, **changes):
     workflow = ConfigWorkflow(
         str(CONFIG),
         workflow_type="train",
@@ -41,8 +45,12 @@ def train(folder, max_steps, **changes):
         **(SMALL | changes),
     )
     workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    if sigterm_at:
+        strike = Events.ITERATION_STARTED(once=sigterm_at)
+        trainer.add_event_handler(strike, lambda: os.kill(os.getpid(), signal.SIGTERM))
     workflow.run()
-    return workflow.parser.get_parsed_content("train#trainer").state
+    return trainer.state
 
 
 def test_it_trains_logs_saves_and_resumes(tmp_path):
@@ -64,6 +72,18 @@ def test_it_trains_logs_saves_and_resumes(tmp_path):
     checkpoint = torch.load(tmp_path / "checkpoints" / "checkpoint_epoch=3.pt", weights_only=True)
     assert checkpoint["lr_scheduler"]["last_epoch"] == 3
     assert {len(checkpoint), *checkpoint} == {4, "trainer", "network", "optimizer", "lr_scheduler"}
+
+
+def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_to_the_same_weights(tmp_path):
+    lvlm = str(save_random_lvlm(tmp_path / "start"))
+    train(tmp_path / "whole", max_steps=4, validate_every=2, lvlm_path=lvlm)
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path / "stopped", max_steps=4, validate_every=2, lvlm_path=lvlm, sigterm_at=3)
+    assert ended.value.code == 143 and not (tmp_path / "stopped" / "lvlm").exists()
+    state = train(tmp_path / "stopped", max_steps=4, validate_every=2, lvlm_path=lvlm)
+    assert state.iteration == 4
+    whole, resumed = (load_file(tmp_path / run / "lvlm" / "model.safetensors") for run in ("whole", "stopped"))
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
 
 
 def test_lora_saves_an_adapter_alone(tmp_path):
