@@ -81,4 +81,5 @@ def test_settings_know_the_list_wherever_the_run_was_started(tmp_path, monkeypat
 
     monkeypatch.chdir(tmp_path)
     assert of("ct.nii", "liver") == of(str(tmp_path / "ct.nii"), "liver")
-    assert of("ct.nii", "liver") != of("ct.nii", "the liver") and set(of("a", "b")) == {"datalist", "lvlm", "num_slices"}
+    found = of("a", "b")
+    assert of("ct.nii", "liver") != of("ct.nii", "the liver") and set(found) == {"datalist", "lvlm", "num_slices"}
