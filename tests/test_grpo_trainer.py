@@ -185,7 +185,7 @@ def test_groups_of_equal_rewards_alone_leave_the_weights_as_they_are(folder):
     nothing = CompositeReward(terms={"R_f": FormatReward()}, weights={"R_f": 1.0})  # a random model never parses
     (output,) = outputs_of(trainer_of(network, reward=nothing))
     scalars = step_scalars(output)
-    assert scalars["groups/equal_fraction"] == 1 and scalars["reward/total"] == 0 and scalars["loss"] == 0
+    assert scalars["groups/zero_std_fraction"] == 1 and scalars["reward/total"] == 0 and scalars["loss"] == 0
     assert sum(scalars[f"failures/{reason}"] for reason in FAILURE_REASONS) == 3 * 4  # three queries, G = 4
     assert scalars["policy/grad_norm"] == 0 and math.isnan(scalars["policy/kl"])
     assert all(torch.equal(weight, before[name]) for name, weight in weights_of(network).items())
@@ -221,7 +221,7 @@ def test_the_kl_term_draws_back_to_the_reference_without_any_advantage(folder):
             network.base.lm_head.weight.mul_(1.5)
         options = {"reward": nothing, "kl": 1.0, "reference": reference, "learning_rate": 1e-3}
         (output,) = outputs_of(trainer_of(network, num_iterations=passes, **options))
-        assert step_scalars(output)["groups/equal_fraction"] == 1
+        assert step_scalars(output)["groups/zero_std_fraction"] == 1
         divergences.append(output["update"].kl)  # in the last pass, on the same rollouts
     assert divergences[1] < divergences[0] / 2
 
@@ -352,7 +352,7 @@ def test_a_present_target_is_rewarded_by_what_is_found(folder):
     scalars = step_scalars(output)
     assert scalars["reward/R_s"] == pytest.approx(1.5 / 4) and scalars["reward/best"] == 3
     assert scalars["failures/missing_tag"] == 1 and scalars["targets/absent"] == 0
-    assert scalars["policy/entropy"] == 0.5 and scalars["groups/equal_fraction"] == 0
+    assert scalars["policy/entropy"] == 0.5 and scalars["groups/zero_std_fraction"] == 0
 
 
 def test_an_empty_target_rewards_not_present_and_is_counted(folder):
@@ -404,7 +404,7 @@ def test_tensorboard_gets_scalars_texts_and_pictures(folder, tmp_path):
     scalars = step_scalars(trainer.state.output)
     wanted = {
         "loss", "reward/total", "reward/best", "reward/R_f", "reward/R_a", "reward/R_s", "policy/kl", "policy/entropy",
-        "policy/clip_fraction", "completion/tokens", "completion/cut_fraction", "groups/equal_fraction",
+        "policy/clip_fraction", "completion/tokens", "completion/cut_fraction", "groups/zero_std_fraction",
         "speed/tokens_per_second", "speed/sampling_seconds", "speed/reward_seconds", "speed/update_seconds",
         "failures/missing_tag", "targets/absent",
     }  # fmt: skip

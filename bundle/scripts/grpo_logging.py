@@ -53,7 +53,7 @@ def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
         "policy/grad_norm": update.grad_norm,
         "completion/tokens": tokens / len(completions),
         "completion/cut_fraction": fmean(not one.finished for one in completions),
-        "groups/equal_fraction": torch.cat([volume.equal for volume in rollouts]).float().mean().item(),
+        "groups/zero_std_fraction": torch.cat([volume.equal for volume in rollouts]).float().mean().item(),
         "targets/absent": sum(record.absent_targets for record in records) // len(rollouts[0].completions[0]),
         **{f"failures/{reason}": sum(r.failures.get(reason, 0) for r in records) for reason in FAILURE_REASONS},
         "speed/tokens_per_second": tokens / sum(seconds.values()),
