@@ -175,7 +175,7 @@ class GRPOTrainer(SupervisedTrainer):
 
 
 class Update(NamedTuple):
-    """What an update looked like; means over the tokens that went through the network.
+    """What the last update with some rollouts looked like; means over the tokens that went through the network.
 
     Args:
         loss: with the KL term.
