@@ -30,11 +30,12 @@ class CannedNetwork(nn.Module):
         self.shapes.append(tuple(slices.shape))
         return slices
 
-    def generate(self, volume, queries):
+    def generate(self, volume, queries, *, num_samples=1, sampling=None):
         self.queries += queries
         if any("explode" in query for query in queries):
             raise ValueError("the stub exploded")
-        return [[SimpleNamespace(text=self.by_query.get(query, self.completion))] for query in queries]
+        texts = [self.by_query.get(query, self.completion) for query in queries]
+        return [[SimpleNamespace(text=text)] * num_samples for text in texts]
 
     def forward(self, image, query=None):
         return torch.zeros(len(image), 1, *image.shape[2:])
@@ -58,8 +59,8 @@ class BoxPropagator:
             filled[key_index, y1:y2, x1:x2] = True
         return filled
 
-    def masks(self, slices, anchors, window=None):
-        return [self.mask(slices, key_index, boxes, window) for key_index, boxes in anchors]
+    def scored_masks(self, slices, anchors, window=None):
+        return [(self.mask(slices, key_index, boxes, window), 0.5) for key_index, boxes in anchors]
 
 
 STUBS = {

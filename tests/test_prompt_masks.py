@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from inference_stubs import BoxPropagator
 from medvol_r1.prompt_masks import Prompt, prompt_masks
@@ -17,13 +18,14 @@ def test_a_shared_box_is_propagated_once_and_unions_are_per_prompt():
         (1, [list(RIGHT)], 7),
         (2, [list(LEFT)], 7),
     ]
-    assert [mask.sum() for mask in masks] == [16, 8, 0, 8, 8]
-    assert masks[0][1, :, :2].all() and masks[0][1, :, 6:].all() and masks[3][2, :, :2].all()
+    assert [found.mask.sum() for found in masks] == [16, 8, 0, 8, 8]
+    assert masks[0].mask[1, :, :2].all() and masks[0].mask[1, :, 6:].all() and masks[3].mask[2, :, :2].all()
+    assert [found.predicted_iou for found in masks] == [0.5, 0.5, 0, 0.5, 0.5]
 
 
 def test_nothing_wanted_asks_nothing():
     propagator = BoxPropagator()
-    assert not prompt_masks(propagator, torch.zeros(3, 4, 8), [None])[0].any() and propagator.calls == []
+    assert not prompt_masks(propagator, torch.zeros(3, 4, 8), [None])[0].mask.any() and propagator.calls == []
     assert prompt_masks(propagator, torch.zeros(3, 4, 8), []) == []
 
 
@@ -32,7 +34,10 @@ def test_three_channels_and_the_real_driver_give_what_it_gives_for_each_prompt_a
     propagator, slices = SlicePropagator(build_tiny_medsam2()), torch.rand(4, 3, 24, 24)
     prompts = [Prompt(1, ((2.0, 3.0, 12.0, 14.0), (5.0, 5.0, 20.0, 20.0))), Prompt(3, ((5.0, 5.0, 20.0, 20.0),))]
     together = prompt_masks(propagator, slices, prompts)
-    for prompt, mask in zip(prompts, together, strict=True):
-        alone = propagator.mask(slices, prompt.key_index, np.array(prompt.boxes_xyxy_px)).numpy()
+    for prompt, (mask, predicted_iou) in zip(prompts, together, strict=True):
+        boxes = np.array(prompt.boxes_xyxy_px)
+        alone = propagator.mask(slices, prompt.key_index, boxes).numpy()
+        scored = propagator.scored_masks(slices, [(prompt.key_index, boxes)])[0]
+        assert predicted_iou == pytest.approx(scored.predicted_iou, abs=1e-5)
         # Rounding of other batch sizes may flip a pixel on the border.
         assert mask.shape == (4, 24, 24) and np.mean(mask != alone) < 1e-3

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from golden_medsam2 import GOLDEN, write_official_checkpoint
 from medvol_r1.medsam2 import load_medsam2
+from medvol_r1.medsam2_steps import decode
 from medvol_r1.propagation import SlicePropagator, preprocess
 from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 from PIL import Image
@@ -128,6 +129,29 @@ def test_anchors_on_different_slices_in_one_batch_are_as_each_alone(tiny, slices
     assert propagator.masks(slices, []) == []
     with pytest.raises(ValueError, match="key_index is 7"):
         propagator.masks(slices, [(0, BOXES), (7, BOXES)])
+
+
+def test_the_predicted_iou_is_the_mean_over_slices_with_the_object_and_over_boxes(tiny, slices, monkeypatch):
+    decoded = []
+
+    def noting(*arguments, **options):
+        decoded.append(decode(*arguments, **options))
+        return decoded[-1]
+
+    monkeypatch.setattr("medvol_r1.propagation.decode", noting)
+    both = SlicePropagator(tiny).scored_masks(slices, [(2, BOXES[:2])])[0]
+    presence = torch.cat([step.presence.reshape(-1, 2) for step in decoded])  # key slice, then [directions, boxes]
+    ious = torch.cat([step.iou.reshape(-1, 2) for step in decoded])
+    assert presence.shape == (len(slices), 2) and (presence > 0).any(0).all()
+    of_boxes = [ious[presence[:, box] > 0, box].mean().item() for box in (0, 1)]
+    assert both.predicted_iou == pytest.approx(sum(of_boxes) / 2, abs=1e-6) and 0 < both.predicted_iou < 1
+    monkeypatch.setattr("medvol_r1.propagation.decode", decode)
+    torch.testing.assert_close(both.mask, SlicePropagator(tiny).mask(slices, 2, BOXES[:2]))
+    assert SlicePropagator(tiny).scored_masks(slices, [(2, [])])[0].predicted_iou == 0
+    monkeypatch.setattr(
+        "medvol_r1.propagation.decode", lambda *a, **o: decode(*a, **o)._replace(presence=torch.full((1,), -1.0))
+    )
+    assert SlicePropagator(tiny).scored_masks(slices, [(2, BOXES[:1])], window=0)[0].predicted_iou == 0
 
 
 def test_window_keeps_the_time_scale_of_the_whole_volume(tiny, slices):

@@ -11,8 +11,8 @@ from medvol_r1.slice_geometry import SliceGeometry, orientation_to_lps
 from monai.data import MetaTensor
 
 KEYS = (
-    "image query status completion think key_slice source_slice boxes_1000 boxes_px slices_shown voxels volume_ml "
-    "seconds weights"
+    "image query status completion think key_slice source_slice boxes_1000 boxes_px slices_shown agreement "
+    "answers voxels volume_ml seconds weights"
 ).split()
 # Array axes to R, A, S; 2 x 2 x 5 mm: a voxel has 0.02 ml.
 AFFINE = np.diag([2.0, 2.0, 5.0, 1.0])

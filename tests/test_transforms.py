@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medvol_r1.phantom import make_phantom
+from medvol_r1.slice_geometry import restore_map
 from medvol_r1.transforms import (
     QUERY_FAILURES,
     LoadVolumed,
@@ -482,6 +483,23 @@ def test_between_slices_golden(source_index, values, expected):
     geometry = geometry_of_slices(len(expected), source_index)
     restored = restore_mask(torch.tensor(values, dtype=torch.float32)[:, None, None], geometry)
     assert restored[0, 0].tolist() == expected and restored.dtype == np.uint8
+
+
+def test_a_map_is_the_mask_before_its_threshold():
+    # Between the shown slices 0 and 3: 0.25, (2 * 0.25 + 1) / 3, (0.25 + 2 * 1) / 3, 1; slice 4 was not seen.
+    geometry = geometry_of_slices(5, [0, 3])
+    values = torch.tensor([0.25, 1.0])[:, None, None]
+    restored = restore_map(values, geometry)
+    np.testing.assert_allclose(restored[0, 0], [0.25, 0.5, 0.75, 1, 0], rtol=1e-6)
+    assert restored.dtype == np.float32
+    np.testing.assert_array_equal(restore_mask(values, geometry), restored > 0.5)
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+def test_a_map_comes_back_in_each_orientation(codes):
+    values = np.random.default_rng(0).random((11, 12, 13)).astype(np.float32)
+    image = shown(values, affine_of(codes, tilt_degrees=8))
+    np.testing.assert_allclose(restore_map(image[0], SliceGeometry.from_meta(image.meta)), values, rtol=1e-6)
 
 
 def test_in_plane_golden():

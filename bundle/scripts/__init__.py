@@ -70,6 +70,7 @@ One flow, one direction of imports: each line may import those above it, never t
     datasets.clips              clips around objects, for the propagator
     datasets.labelled_volumes   volumes on disk with label maps, to cut clips from
 
+    self_consistency            several answers to a query, their agreement, one given
     inferer                     the chain as a MONAI inferer
     propagation_pictures        propagated masks in TensorBoard
     evidence_picture            query, reasoning, key slice, boxes and mask on one page

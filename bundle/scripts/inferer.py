@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -13,7 +14,10 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
+from .decoding import Sampling
+from .prompt_masks import Prompt, prompt_masks, prompt_of
 from .propagation import SlicePropagator
+from .self_consistency import SelfConsistency, fixed_chance
 
 ABSENT = "absent"
 """Status of an answer that says that the target is not in the volume: the mask is empty."""
@@ -27,8 +31,10 @@ class AnswersQueries(Protocol):
     def encode(self, slices: torch.Tensor) -> Any:
         """Slices float [S, H, W] or [S, 3, H, W] in 0..1 to what `generate` takes."""
 
-    def generate(self, volume: Any, queries: Sequence[str]) -> Sequence[Sequence[Any]]:
-        """K lists of completions, each with its `text`."""
+    def generate(
+        self, volume: Any, queries: Sequence[str], *, num_samples: int = 1, sampling: Sampling | None = None
+    ) -> Sequence[Sequence[Any]]:
+        """K lists of completions, each with its `text`. The options are given only if several answers are wanted."""
 
 
 class EvidenceInferer(Inferer):
@@ -37,12 +43,23 @@ class EvidenceInferer(Inferer):
     Args:
         propagator: MedSAM2; moved to the device of the images that come.
         window: slices to each side of the key slice that are propagated to; None: all.
+        consistency: how many answers to a query, and which is given; default: one.
+        seed: of sampled answers; with the text of a query it fixes them. None: torch's generator goes on as it is.
     """
 
-    def __init__(self, propagator: SlicePropagator, *, window: int | None = None) -> None:
+    def __init__(
+        self,
+        propagator: SlicePropagator,
+        *,
+        window: int | None = None,
+        consistency: SelfConsistency | None = None,
+        seed: int | None = None,
+    ) -> None:
         super().__init__()
         self.propagator = propagator
         self.window = window
+        self.consistency = consistency or SelfConsistency()
+        self.seed = seed
 
     @torch.no_grad()
     def __call__(self, inputs: MetaTensor, network: AnswersQueries, *args: Any, **kwargs: Any) -> MetaTensor:
@@ -57,29 +74,32 @@ class EvidenceInferer(Inferer):
 
         Returns:
             uint8 [B, 1, S, H, W], 0 or 1, with the meta data of the inputs and `meta["evidence"]`: JSON text with
-            `status` ("ok", "absent", or why the completion does not parse), `detail`, `completion`, `think`,
-            `key_index` (0-based among the S slices, null when there is none), `boxes_1000`, `boxes_px` (of these H x W
-            slices) and `seconds` of each phase. A list of B texts where the query was a list, or B is not 1.
+            `status` ("ok", "absent", "abstained", or why the completion does not parse), `detail`, `completion`,
+            `think`, `key_index` (0-based among the S slices, null when there is none), `boxes_1000`, `boxes_px` (of
+            these H x W slices) and `seconds` of each phase; with several answers also what `SelfConsistency` adds, and
+            `meta["agreement_map"]` if it was asked for. Lists of B where the query was a list, or B is not 1.
 
         Raises:
             ValueError: the inputs have another shape or carry no query.
         """
         queries = _queries_of(inputs)
         self.propagator.to(inputs.device)
-        masks, evidence = zip(
+        masks, evidence, maps = zip(
             *(self._answer(image, query, network) for image, query in zip(inputs.as_tensor(), queries, strict=True)),
             strict=True,
         )
         single = len(queries) == 1 and isinstance(inputs.meta["query"], str)
         meta = {key: value for key, value in inputs.meta.items() if key != "affine"}
         meta["evidence"] = evidence[0] if single else list(evidence)
+        if self.consistency.keep_map:
+            meta["agreement_map"] = maps[0] if single else list(maps)
         pred = MetaTensor(torch.stack(masks)[:, None], affine=inputs.affine, meta=meta)
         pred.is_batch = inputs.is_batch
         return pred
 
     @torch.no_grad()
-    def ask(self, image: torch.Tensor, queries: Sequence[str], network: AnswersQueries) -> list[dict[str, Any]]:
-        """The evidence for each query about one volume, without the masks: the volume is encoded once for all.
+    def ask(self, image: torch.Tensor, queries: Sequence[str], network: AnswersQueries) -> list[list[dict[str, Any]]]:
+        """The answers to each query about one volume, without the masks: the volume is encoded once for all.
 
         Args:
             image: float [C, S, H, W] in 0..1, C is 1 or 3.
@@ -87,29 +107,36 @@ class EvidenceInferer(Inferer):
             network: see `AnswersQueries`.
 
         Returns:
-            K times what `meta["evidence"]` holds, see `__call__`; `seconds` are those of all K together, the same
-            dictionary for each.
+            K lists of `consistency.num_anchors` times what `meta["evidence"]` holds of one answer, see `__call__`;
+            `seconds` are those of all together, the same dictionary for each.
         """
         slices = slices_of(image)
         seconds: dict[str, float] = {}
         volume = _timed(seconds, "encode", image.device, lambda: network.encode(slices))
-        answers = _timed(seconds, "generate", image.device, lambda: network.generate(volume, queries))
-        return [evidence_of(samples[0].text, *image.shape[1:]) | {"seconds": seconds} for samples in answers]
+        answers = _timed(
+            seconds, "generate", image.device, lambda: self.consistency.completions(network, volume, queries)
+        )
+        return [
+            [evidence_of(sample.text, *image.shape[1:]) | {"seconds": seconds} for sample in samples]
+            for samples in answers
+        ]
 
-    def _answer(self, image: torch.Tensor, query: str, network: AnswersQueries) -> tuple[torch.Tensor, str]:
-        """Mask uint8 [S, H, W] and evidence of one image [C, S, H, W]."""
-        (evidence,) = self.ask(image, [query], network)
-        mask = torch.zeros(image.shape[1:], dtype=torch.uint8, device=image.device)
-        evidence["seconds"]["propagate"] = 0.0
-        if evidence["boxes_1000"]:
-            boxes = boxes_1000_to_px(evidence["boxes_1000"], *image.shape[2:])
-            mask = _timed(
-                evidence["seconds"],
-                "propagate",
-                image.device,
-                lambda: self.propagator.mask(slices_of(image), evidence["key_index"], boxes, self.window).to(mask),
-            )
-        return mask, json.dumps(evidence, ensure_ascii=False)
+    def _answer(
+        self, image: torch.Tensor, query: str, network: AnswersQueries
+    ) -> tuple[torch.Tensor, str, np.ndarray | None]:
+        """Mask uint8 [S, H, W], evidence and, if there is one, map of agreement [S, H, W] of one image [C, S, H, W]."""
+        with nullcontext() if self.seed is None else fixed_chance(self.seed, query, image.device):
+            (answers,) = self.ask(image, [query], network)
+        prompts = [evidence_prompt(answer, *image.shape[2:]) for answer in answers]
+        masks = _timed(
+            answers[0]["seconds"],
+            "propagate",
+            image.device,
+            lambda: prompt_masks(self.propagator, slices_of(image), prompts, self.window),
+        )
+        decision = self.consistency.decide(answers, masks)
+        mask = torch.from_numpy(decision.mask).to(image.device, torch.uint8)
+        return mask, json.dumps(decision.evidence, ensure_ascii=False), decision.agreement_map
 
 
 def slices_of(image: torch.Tensor) -> torch.Tensor:
@@ -133,6 +160,11 @@ def evidence_of(completion: str, num_slices: int, height: int, width: int) -> di
     boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, height, width)
     evidence |= {"key_index": anchor.key_index, "boxes_1000": [list(box) for box in anchor.boxes_xyxy_1000]}
     return evidence | {"boxes_px": np.round(boxes, 2).tolist()}
+
+
+def evidence_prompt(evidence: Mapping[str, Any], height: int, width: int) -> Prompt | None:
+    """What to propagate from on slices of H x W pixels; None where there are no boxes."""
+    return prompt_of(evidence["key_index"], boxes_1000_to_px(evidence["boxes_1000"], height, width))
 
 
 def _queries_of(inputs: MetaTensor) -> list[str]:

@@ -32,25 +32,37 @@ def prompt_of(key_index: int, boxes_xyxy_px: np.ndarray) -> Prompt | None:
 class PropagatesAnchors(Protocol):
     """What is asked of a propagator, see `propagation.SlicePropagator`."""
 
-    def masks(self, slices: Any, anchors: Sequence[tuple[int, Any]], window: int | None = None) -> list[torch.Tensor]:
-        """For each key slice with its boxes a mask [S, H, W]."""
+    def scored_masks(
+        self, slices: Any, anchors: Sequence[tuple[int, Any]], window: int | None = None
+    ) -> Sequence[tuple[torch.Tensor, float]]:
+        """For each key slice with its boxes a mask [S, H, W] and its predicted IoU."""
+
+
+class PromptMask(NamedTuple):
+    """What came of a prompt.
+
+    Args:
+        mask: bool [S, H, W], the union over its boxes; all False without any.
+        predicted_iou: what MedSAM2 expects, 0..1, see `propagation.ScoredMask`: the mean over the boxes; 0 without any.
+    """
+
+    mask: np.ndarray
+    predicted_iou: float
 
 
 def prompt_masks(
     propagator: PropagatesAnchors, slices: torch.Tensor, prompts: Sequence[Prompt | None], window: int | None = None
-) -> list[np.ndarray]:
-    """The mask of each prompt: the union over its boxes.
+) -> list[PromptMask]:
+    """The mask of each prompt.
 
     Args:
         propagator: MedSAM2.
         slices: float [S, H, W] or [S, 3, H, W] in 0..1.
         prompts: None asks for nothing.
         window: slices to each side of the key slice; None: all.
-
-    Returns:
-        For each prompt bool [S, H, W], all False for None and for a prompt without boxes.
     """
     masks = [np.zeros((len(slices), *slices.shape[-2:]), dtype=bool) for _ in prompts]
+    expected: list[list[float]] = [[] for _ in prompts]
     wanted: dict[tuple[int, Box], list[int]] = {}
     for number, prompt in enumerate(prompts):
         if prompt is not None:
@@ -58,7 +70,9 @@ def prompt_masks(
                 wanted.setdefault((prompt.key_index, box), []).append(number)
     if wanted:
         anchors = [(key_index, np.array([box], dtype=np.float64)) for key_index, box in wanted]
-        for numbers, found in zip(wanted.values(), propagator.masks(slices, anchors, window), strict=True):
+        scored = propagator.scored_masks(slices, anchors, window)
+        for numbers, (found, predicted_iou) in zip(wanted.values(), scored, strict=True):
             for number in numbers:
                 masks[number] |= found.cpu().numpy()
-    return masks
+                expected[number].append(predicted_iou)
+    return [PromptMask(mask, sum(ious) / max(len(ious), 1)) for mask, ious in zip(masks, expected, strict=True)]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE
 
 from .medsam2_steps import (
+    Decoded,
     ImageFeatures,
     Memory,
     Positions,
@@ -93,6 +95,19 @@ class SliceFeatures:
         return torch.cat([preprocess(part, self._model.image_size) for part in parts]).to(self._model.device)
 
 
+class ScoredMask(NamedTuple):
+    """What came of an anchor.
+
+    Args:
+        mask: bool [S,H,W], the union over its boxes.
+        predicted_iou: what MedSAM2 expects its IoU to be, 0..1: the mean over the slices on which it judges the object
+            present, then over the boxes; 0 without any.
+    """
+
+    mask: Tensor
+    predicted_iou: float
+
+
 class SlicePropagator:
     """Drives a frozen MedSAM2 from boxes on one slice through a volume.
 
@@ -160,7 +175,7 @@ class SlicePropagator:
         boxes = _checked_boxes(boxes_xyxy_px, height, width)
         out = torch.full((len(boxes), features.num_slices, height, width), NO_OBJ_SCORE, device=self.model.device)
         keys = [_checked_key(key_index, features.num_slices)] * len(boxes)
-        for row, (crop, logits) in enumerate(self._propagated(features, keys, boxes, window)):
+        for row, (crop, logits, _) in enumerate(self._propagated(features, keys, boxes, window)):
             seen = (logits > NO_OBJ_SCORE).flatten(1).any(1)
             out[row, seen, *crop.pixels] = _resized(logits[seen], crop.height, crop.width)
         return out
@@ -190,6 +205,16 @@ class SlicePropagator:
             anchors: (key_index, boxes_xyxy_px) each; the key slices may differ.
             window: as for `logits`.
         """
+        return [scored.mask for scored in self.scored_masks(slices, anchors, window)]
+
+    @torch.no_grad()
+    def scored_masks(
+        self,
+        slices: ArrayLike | SliceFeatures,
+        anchors: Sequence[tuple[int, ArrayLike]],
+        window: int | None = None,
+    ) -> list[ScoredMask]:
+        """What `masks` gives, each with its predicted IoU. Arguments as for `masks`."""
         features = self._features(slices)
         height, width = features.shape
         checked = [_checked_boxes(boxes, height, width) for _, boxes in anchors]
@@ -197,20 +222,22 @@ class SlicePropagator:
         owners = [owner for owner, boxes in enumerate(checked) for _ in boxes]
         unions = torch.zeros((len(anchors), features.num_slices, height, width), dtype=torch.bool)
         unions = unions.to(self.model.device)
+        expected: list[list[float]] = [[] for _ in anchors]
         boxes = torch.cat([torch.zeros(0, 4, dtype=torch.float64), *checked])
         propagated = self._propagated(features, [keys[owner] for owner in owners], boxes, window)
-        for owner, (crop, logits) in zip(owners, propagated, strict=True):
+        for owner, (crop, logits, ious) in zip(owners, propagated, strict=True):
             seen = (logits > 0).flatten(1).any(1)
             unions[owner, seen, *crop.pixels] |= _resized(logits[seen], crop.height, crop.width) > 0
-        return list(unions)
+            expected[owner].append(float(ious.nanmean().nan_to_num()))
+        return [ScoredMask(union, sum(ious) / max(len(ious), 1)) for union, ious in zip(unions, expected, strict=True)]
 
     def _features(self, slices: ArrayLike | SliceFeatures) -> SliceFeatures:
         return slices if isinstance(slices, SliceFeatures) else self.encode(slices)
 
     def _propagated(
         self, features: SliceFeatures, keys: Sequence[int], boxes: Tensor, window: int | None
-    ) -> Iterator[tuple[Crop, Tensor]]:
-        """For each box, on its key slice, its crop and the logits [S,4h,4w] in it.
+    ) -> Iterator[tuple[Crop, Tensor, Tensor]]:
+        """For each box, on its key slice, its crop, the logits [S,4h,4w] in it, and the predicted IoU [S].
 
         `max_batch // 2` boxes are computed at a time.
         """
@@ -221,8 +248,8 @@ class SlicePropagator:
         step = self.max_batch // len(_DIRECTIONS)
         for first in range(0, len(boxes), step):
             part = slice(first, first + step)
-            logits = self._propagate(features, torch.tensor(keys[part]), boxes[part], crops[part], window)
-            yield from zip(crops[part], logits, strict=True)
+            found = self._propagate(features, torch.tensor(keys[part]), boxes[part], crops[part], window)
+            yield from zip(crops[part], *found, strict=True)
 
     def _crops(self, boxes: Tensor, height: int, width: int) -> list[Crop]:
         if self.zoom_margin is None:
@@ -231,14 +258,17 @@ class SlicePropagator:
 
     def _propagate(
         self, features: SliceFeatures, keys: Tensor, boxes: Tensor, crops: Sequence[Crop], window: int | None
-    ) -> Tensor:
-        """Logits [N,S,4h,4w] of boxes [N,4] (in pixels of the model's input) on slices [N], each in its crop."""
+    ) -> tuple[Tensor, Tensor]:
+        """Logits [N,S,4h,4w] of boxes [N,4] (in pixels of the model's input) on slices [N], each in its crop, and the
+        predicted IoU [N,S], NaN where the object is judged absent and outside the window."""
         model, count, total = self.model, len(boxes), features.num_slices
         reach = total - 1 if window is None else min(window, total - 1)
         image = features.of(keys, crops)
         key_decoded = decode(model, image._replace(tokens=without_memory(model, image.tokens)), boxes)
         out = key_decoded.logits.new_full((count, total, *key_decoded.logits.shape[1:]), NO_OBJ_SCORE)
-        out[torch.arange(count, device=model.device), keys.to(model.device)] = key_decoded.logits
+        ious = out.new_full((count, total), torch.nan)
+        here = torch.arange(count, device=model.device), keys.to(model.device)
+        out[here], ious[here] = key_decoded.logits, _predicted_iou(key_decoded)
         key_memory = Memory(
             remember(model, image.tokens, key_decoded.logits, key_decoded.presence, binary=not model.training),
             key_decoded.pointer,
@@ -259,11 +289,12 @@ class SlicePropagator:
             image = features.of(index, [crops[i] for i in objects.tolist()])
             tokens = attend(model, image.tokens, features.positions, key_memory, tracked, total)
             decoded = decode(model, image._replace(tokens=tokens))
-            out[objects.to(model.device), index.to(model.device)] = decoded.logits
+            here = objects.to(model.device), index.to(model.device)
+            out[here], ious[here] = decoded.logits, _predicted_iou(decoded)
             if distance < reach:  # nobody asks for the memory of the last slice
                 memory = remember(model, image.tokens, decoded.logits, decoded.presence, binary=False)
                 tracked.append(Memory(memory, decoded.pointer))
-        return out
+        return out, ious
 
 
 def preprocess(slices: np.ndarray, image_size: int) -> Tensor:
@@ -293,6 +324,11 @@ def _resized(logits: Tensor, height: int, width: int) -> Tensor:
     if len(logits) == 0:
         return logits.new_zeros(0, height, width)
     return F.interpolate(logits[:, None], size=(height, width), mode="bilinear", align_corners=False)[:, 0]
+
+
+def _predicted_iou(decoded: Decoded) -> Tensor:
+    """float32 [N], NaN where the object is judged absent."""
+    return torch.where(decoded.presence > 0, decoded.iou.float(), torch.nan)
 
 
 def _within(index: Tensor, total: int) -> Tensor:

@@ -30,7 +30,7 @@ COLUMNS = (
     *("status", "error", "format_ok", "present", "DSC", "IoU", "NSD", "HD95_mm", "true_ml", "pred_ml", "shared_ml"),
     *("slice_thickness_mm", "key_slice", *GROUNDING, "swapped"),
     *(f"{bound}_{score}" for bound in BOUNDS for score in ("DSC", "IoU")),
-    "seconds",
+    *("agreement", "seconds"),
 )
 """Keys of a row; one that says nothing of the query at hand is None."""
 
@@ -40,11 +40,12 @@ class Answer:
     """What came of one query.
 
     Args:
-        evidence: see `inferer.EvidenceInferer.ask`; None where there is a failure.
+        evidence: see `inferer.EvidenceInferer`; None where there is a failure.
         failure: `{"case", "reason", "message"}` of an error, or None.
         mask: bool [S, H, W], None where there is a failure.
         bounds: the masks of the bounds, bool [S, H, W] each.
         seconds: that both models took for the volume, divided by the number of its queries.
+        agreement_map: see `self_consistency.Decision`.
     """
 
     evidence: Mapping[str, Any] | None
@@ -52,6 +53,7 @@ class Answer:
     mask: np.ndarray | None = None
     bounds: Mapping[str, np.ndarray] = field(default_factory=dict)
     seconds: float | None = None
+    agreement_map: np.ndarray | None = None
 
 
 class VolumeScorer:
@@ -95,7 +97,7 @@ class VolumeScorer:
         row |= {key: entry.get(key) for key in ("case", "patient", "subset", *DESCRIPTION, "query", "image")}
         row |= {"status": broken["reason"] if broken else evidence["status"], "error": broken is not None}
         row |= {"format_ok": key_index is not None, "key_slice": None if key_index is None else key_index + 1}
-        row["seconds"] = answer.seconds
+        row |= {"agreement": evidence.get("agreement"), "seconds": answer.seconds}
         if self.geometry is not None:
             row["slice_thickness_mm"] = self._slice_thickness()
         if target is None:

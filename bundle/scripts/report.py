@@ -18,7 +18,7 @@ from tqdm import tqdm
 from .datasets.cases import failure_of, target_mask
 from .evidence_picture import draw_evidence, save_evidence
 from .metrics import dice, iou
-from .slice_geometry import SliceGeometry, source_slice
+from .slice_geometry import SliceGeometry, restore_map, source_slice
 
 _logger = logging.getLogger(__name__)
 
@@ -27,9 +27,10 @@ class EvidenceRecordd(MapTransform):
     """Sets `data["result"]` to the evidence of a restored mask, as plain JSON types.
 
     MONAI Label returns `result` to its client; `CaseWriter` writes it as `<case>_evidence.json`. Its keys: `image`,
-    `query`, `status` ("ok", "absent", or why the completion does not parse), `completion`, `think`, `key_slice`
-    (1-based, as shown), `source_slice` (0-based along the source's axial axis), `boxes_1000`, `boxes_px` (of the shown
-    slices), `slices_shown`, `voxels`, `volume_ml`, `seconds`, `weights`.
+    `query`, `status` ("ok", "absent", "abstained", or why the completion does not parse), `completion`, `think`,
+    `key_slice` (1-based, as shown), `source_slice` (0-based along the source's axial axis), `boxes_1000`, `boxes_px`
+    (of the shown slices), `slices_shown`, `agreement` and `answers` (of several answers, see `self_consistency`; null
+    for one), `voxels`, `volume_ml`, `seconds`, `weights`.
 
     Args:
         keys: of the mask, uint8 [1, X, Y, Z], with the inferer's evidence in its meta data.
@@ -70,6 +71,8 @@ class EvidenceRecordd(MapTransform):
             "boxes_1000": evidence["boxes_1000"],
             "boxes_px": evidence["boxes_px"],
             "slices_shown": len(geometry.source_index),
+            "agreement": evidence.get("agreement"),
+            "answers": evidence.get("answers"),
             "voxels": voxels,
             "volume_ml": round(voxels * voxel_mm3 / 1000, 3),
             "seconds": evidence["seconds"],
@@ -85,19 +88,37 @@ def save_mask(mask: np.ndarray, source_path: str | Path, path: str | Path) -> No
         source_path: the volume; its sform, qform and spacing are taken over as they stand in its header.
         path: to write, `.nii.gz`.
     """
+    _save(np.ascontiguousarray(mask, dtype=np.uint8), source_path, path, "MedVol-R1 mask")
+
+
+def save_agreement(values: np.ndarray, geometry: SliceGeometry, source_path: str | Path, path: str | Path) -> None:
+    """Writes a map of agreement (`self_consistency.Decision`) on the grid of the volume, as `save_mask` does.
+
+    Args:
+        values: float32 [S, H, W] of the shown slices, in 0..1.
+        geometry: of the volume.
+        source_path: the volume.
+        path: to write, `.nii.gz`, float32.
+    """
+    _save(np.ascontiguousarray(restore_map(values, geometry)), source_path, path, "MedVol-R1 agreement")
+
+
+def _save(voxels: np.ndarray, source_path: str | Path, path: str | Path, description: str) -> None:
+    """Voxels [X, Y, Z] of values in 0..1, in their own type, under the header of the volume."""
     header = nib.Nifti1Header.from_header(nib.load(source_path).header)
     header.extensions.clear()
-    header.set_data_dtype(np.uint8)
+    header.set_data_dtype(voxels.dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"], header["cal_max"] = 0, 1
-    header["descrip"] = b"MedVol-R1 mask"
-    nib.save(nib.Nifti1Image(np.ascontiguousarray(mask, dtype=np.uint8), None, header), path)
+    header["descrip"] = description.encode()
+    nib.save(nib.Nifti1Image(voxels, None, header), path)
 
 
 class CaseWriter:
     """An Ignite handler that writes each case and prints its scores.
 
-    The files are `<case>_mask.nii.gz`, `<case>_evidence.json` and `<case>_evidence.png` in `<output_dir>/<case>`.
+    The files are `<case>_mask.nii.gz`, `<case>_evidence.json` and `<case>_evidence.png` in `<output_dir>/<case>`, and
+    `<case>_agreement.nii.gz` where the mask's meta data holds an `agreement_map`.
 
     Args:
         output_dir: made when absent.
@@ -165,8 +186,11 @@ class CaseWriter:
         save_mask(mask, record["image"], folder / f"{case}_mask.nii.gz")
         text = json.dumps(record, indent=2, ensure_ascii=False)
         (folder / f"{case}_evidence.json").write_text(text + "\n", encoding="utf-8")
+        geometry = SliceGeometry.from_meta(item["image"].meta)
+        agreement_map = getattr(item["pred"], "meta", {}).get("agreement_map")
+        if agreement_map is not None:
+            save_agreement(agreement_map, geometry, record["image"], folder / f"{case}_agreement.nii.gz")
         if self.picture:
-            geometry = SliceGeometry.from_meta(item["image"].meta)
             image = cast(nib.Nifti1Image, nib.load(record["image"]))
             volume_hu = image.get_fdata(dtype=np.float32).reshape(geometry.source_shape)
             figure = draw_evidence(volume_hu, mask, geometry, record, window_hu=self.window, truth=truth, scores=scores)
@@ -180,7 +204,8 @@ def _summary(record: Mapping[str, Any]) -> str:
     if record["key_slice"] is None:
         return f"{record['status']} (the completion does not parse; the mask is empty)"
     boxes = len(record["boxes_1000"])
+    agreed = "" if record["agreement"] is None else f", agreement {record['agreement']:.2f}"
     return (
-        f"{record['status']}, key slice {record['key_slice']} of {record['slices_shown']}, "
+        f"{record['status']}{agreed}, key slice {record['key_slice']} of {record['slices_shown']}, "
         f"{boxes} box{'' if boxes == 1 else 'es'}, {record['volume_ml']:.1f} ml"
     )

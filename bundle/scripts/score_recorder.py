@@ -18,7 +18,7 @@ from monai.data import MetaTensor
 from .bounds import Bounds
 from .datasets.cases import failure_of
 from .query_scores import GRIDS, Answer, VolumeScorer
-from .report import EvidenceRecordd, save_mask
+from .report import EvidenceRecordd, save_agreement, save_mask
 from .score_journal import ScoreJournal
 from .slice_geometry import SliceGeometry, restore_mask
 
@@ -34,7 +34,8 @@ class ScoreRecorder:
         grid: see `query_scores.VolumeScorer`.
         tolerance_mm: of NSD.
         threads: volumes that are scored while the models work on the next ones; 0 scores before they go on.
-        save_masks: also write `<output_dir>/cases/<case>/<case>_mask.nii.gz` and `<case>_evidence.json`.
+        save_masks: also write `<output_dir>/cases/<case>/<case>_mask.nii.gz` and `<case>_evidence.json`. An answer with
+            a map of agreement has it written there as `<case>_agreement.nii.gz` anyway.
         weights: names of the weights, for the evidence.
 
     Raises:
@@ -91,8 +92,13 @@ class ScoreRecorder:
                 _logger.exception("case %s cannot be scored", entry["case"])
                 row = scorer.row(entry, target, Answer(None, failure_of(error, entry["case"])), self.bounds.names)
             rows.append(row)
+            folder = self.journal.output_dir / "cases" / entry["case"]
             if self.save_masks and answer.mask is not None and answer.evidence is not None:
-                self._save(item, entry, answer.mask, answer.evidence)
+                self._save(item, entry, answer.mask, answer.evidence, folder)
+            if answer.agreement_map is not None and geometry is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+                path = folder / f"{entry['case']}_agreement.nii.gz"
+                save_agreement(answer.agreement_map, geometry, item["image_path"], path)
         return rows
 
     def _open(self, engine: Engine) -> None:
@@ -113,10 +119,14 @@ class ScoreRecorder:
         self.journal.append(item, answers, scored.result())
 
     def _save(
-        self, item: Mapping[str, Any], entry: Mapping[str, Any], shown: np.ndarray, evidence: Mapping[str, Any]
+        self,
+        item: Mapping[str, Any],
+        entry: Mapping[str, Any],
+        shown: np.ndarray,
+        evidence: Mapping[str, Any],
+        folder: Path,
     ) -> None:
         mask = restore_mask(shown, SliceGeometry.from_meta(item["image"].meta))
-        folder = self.journal.output_dir / "cases" / entry["case"]
         folder.mkdir(parents=True, exist_ok=True)
         save_mask(mask, item["image_path"], folder / f"{entry['case']}_mask.nii.gz")
         record = evidence_record(item["image"], entry, evidence, mask, self.weights)

@@ -11,6 +11,7 @@ import numpy as np
 from .bounds import BOUNDS
 from .cluster_bootstrap import ClusterBootstrap, ratio
 from .inferer import ABSENT
+from .self_consistency import ABSTAINED
 
 Row = Mapping[str, Any]
 
@@ -69,6 +70,7 @@ def present_block(rows: Sequence[Row], bootstrap: ClusterBootstrap) -> dict[str,
         "IoU_implied_by_DSC_mean": _implied(rows, bootstrap),
         "format_rate": _mean(rows, "format_ok", bootstrap),
         "called_absent": _rate(rows, lambda row: row["status"] == ABSENT, bootstrap),
+        "abstained": _rate(rows, lambda row: row["status"] == ABSTAINED, bootstrap),
         **{name: _mean(rows, name, bootstrap) for name in ("key_holds_target", "key_offset_mm", "R_a", "box_iou")},
         "laterality_swap_rate": _mean(rows, "swapped", bootstrap),
         **_paraphrases(rows, bootstrap),
@@ -88,7 +90,7 @@ def absent_block(rows: Sequence[Row], bootstrap: ClusterBootstrap) -> dict[str, 
         "n": len(rows),
         "false_positive_rate": _rate(rows, lambda row: bool(row["pred_ml"]), bootstrap),
         "called_absent": _rate(rows, lambda row: row["status"] == ABSENT, bootstrap),
-        "no_answer": _rate(rows, lambda row: not row["format_ok"], bootstrap),
+        "no_answer": _rate(rows, lambda row: not row["format_ok"] or row["status"] == ABSTAINED, bootstrap),
         "false_positive_ml_median": float(np.median(found)) if found else None,
     }
 

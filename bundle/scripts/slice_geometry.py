@@ -7,7 +7,7 @@ slices from inferior to superior. How they came from the source volume is data t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,29 +145,23 @@ def restore_mask(mask: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np
     Raises:
         ValueError: when the mask is not [S,H,W] with the geometry's S.
     """
-    shown = torch.as_tensor(mask).detach().cpu()
-    num_shown = len(geometry.source_index)
-    if shown.ndim != 3 or shown.shape[0] != num_shown:
-        raise ValueError(f"a mask of shape {tuple(shown.shape)} cannot be restored; [S={num_shown}, H, W] is expected")
+    return _restored(mask, geometry, np.uint8, lambda value: value > 0.5)
 
-    columns, rows, slices = geometry.lps_shape
-    lps = np.zeros((slices, rows, columns), dtype=np.uint8)
-    first, last = int(geometry.source_index[0]), int(geometry.source_index[-1])
-    for start in range(first, last + 1, _SLICES_AT_A_TIME):
-        stop = min(start + _SLICES_AT_A_TIME, last + 1)
-        position = np.interp(np.arange(start, stop), geometry.source_index, np.arange(num_shown))
-        lower = np.floor(position).astype(np.int64)
-        upper = np.ceil(position).astype(np.int64)
-        near = shown[lower[0] : upper[-1] + 1].float()
-        near = interpolate(near[None], size=(rows, columns), mode="bilinear", align_corners=False)[0]
-        fraction = torch.from_numpy(position - lower).float()[:, None, None]
-        value = torch.lerp(near[lower - lower[0]], near[upper - lower[0]], fraction)
-        lps[start:stop] = (value > 0.5).numpy()
 
-    volume = lps.transpose(2, 1, 0)
-    flips = tuple(axis for axis in range(3) if geometry.orientation[axis, 1] < 0)
-    # A copy in the order that the voxels have in memory: reordering a large volume takes longer than all the rest.
-    return np.flip(volume.transpose(geometry.orientation[:, 0]), axis=flips).copy(order="K")
+def restore_map(values: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np.ndarray:
+    """Bring a map of the shown slices back to the source grid: what `restore_mask` does before its threshold.
+
+    Args:
+        values: [S,H,W], float; rows to posterior, columns to the patient's left.
+        geometry: of the volume; its S must be that of the map.
+
+    Returns:
+        float32 [X,Y,Z], in the source's voxel order; 0 outside the first and last shown slice.
+
+    Raises:
+        ValueError: when the map is not [S,H,W] with the geometry's S.
+    """
+    return _restored(values, geometry, np.float32, lambda value: value)
 
 
 def shown_mask(mask: np.ndarray, geometry: SliceGeometry, height: int, width: int) -> np.ndarray:
@@ -193,6 +187,38 @@ def shown_mask(mask: np.ndarray, geometry: SliceGeometry, height: int, width: in
     lps = np.flip(mask, axis=flips).transpose(slices, rows, columns)[geometry.source_index]
     pixels = torch.from_numpy(np.ascontiguousarray(lps, dtype=np.uint8))[None]
     return interpolate(pixels, size=(height, width), mode="nearest-exact")[0].numpy() != 0
+
+
+def _restored(
+    values: np.ndarray | torch.Tensor,
+    geometry: SliceGeometry,
+    dtype: type[np.generic],
+    convert: Callable[[torch.Tensor], torch.Tensor],
+) -> np.ndarray:
+    """[S,H,W] on the source grid, linear between pixels and slices and then converted: dtype [X,Y,Z]."""
+    shown = torch.as_tensor(values).detach().cpu()
+    num_shown = len(geometry.source_index)
+    if shown.ndim != 3 or shown.shape[0] != num_shown:
+        raise ValueError(f"a mask of shape {tuple(shown.shape)} cannot be restored; [S={num_shown}, H, W] is expected")
+
+    columns, rows, slices = geometry.lps_shape
+    lps = np.zeros((slices, rows, columns), dtype=dtype)
+    first, last = int(geometry.source_index[0]), int(geometry.source_index[-1])
+    for start in range(first, last + 1, _SLICES_AT_A_TIME):
+        stop = min(start + _SLICES_AT_A_TIME, last + 1)
+        position = np.interp(np.arange(start, stop), geometry.source_index, np.arange(num_shown))
+        lower = np.floor(position).astype(np.int64)
+        upper = np.ceil(position).astype(np.int64)
+        near = shown[lower[0] : upper[-1] + 1].float()
+        near = interpolate(near[None], size=(rows, columns), mode="bilinear", align_corners=False)[0]
+        fraction = torch.from_numpy(position - lower).float()[:, None, None]
+        value = torch.lerp(near[lower - lower[0]], near[upper - lower[0]], fraction)
+        lps[start:stop] = convert(value).numpy()
+
+    volume = lps.transpose(2, 1, 0)
+    flips = tuple(axis for axis in range(3) if geometry.orientation[axis, 1] < 0)
+    # A copy in the order that the voxels have in memory: reordering a large volume takes longer than all the rest.
+    return np.flip(volume.transpose(geometry.orientation[:, 0]), axis=flips).copy(order="K")
 
 
 def _axial_axis(orientation: np.ndarray) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -16,13 +15,13 @@ from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from torch import nn
 
-from .anchor import boxes_1000_to_px
 from .bounds import Bounds
 from .datasets.cases import failure_of
 from .datasets.volume_cases import Target
-from .inferer import EvidenceInferer, slices_of
-from .prompt_masks import Prompt, prompt_masks, prompt_of
+from .inferer import EvidenceInferer, evidence_prompt, slices_of
+from .prompt_masks import Prompt, prompt_masks
 from .query_scores import Answer
+from .self_consistency import Decision, fixed_chance
 
 _logger = logging.getLogger(__name__)
 
@@ -30,8 +29,8 @@ _logger = logging.getLogger(__name__)
 class VolumeEvaluator(SupervisedEvaluator):
     """Answers all queries of each volume.
 
-    The volume is encoded once by each model, its queries are answered in one call of the language model, and equal
-    prompts are propagated once. A query that fails takes no other with it.
+    The volume is encoded once by each model, its queries are answered together, and equal prompts are propagated once,
+    those of several answers to a query (`self_consistency`) among them. A query that fails takes no other with it.
 
     After an iteration `state.batch` is a list of items of `datasets.volume_cases.VolumeCaseDataset`, and `state.output`
     holds for each of them a list of `query_scores.Answer`.
@@ -82,30 +81,21 @@ class VolumeEvaluator(SupervisedEvaluator):
     def _answers(self, item: Mapping[str, Any]) -> list[Answer]:
         failures = list(item["failures"])
         askable = [number for number, failure in enumerate(failures) if failure is None]
-        evidence: dict[int, dict[str, Any]] = {}
-        masks: dict[tuple[int, str], np.ndarray] = {}
+        asked: dict[int, list[dict[str, Any]]] = {}
+        decided: dict[int, tuple[Decision, dict[str, np.ndarray]]] = {}
         start = time.perf_counter()
         if askable:
             image = item["image"].as_tensor().to(self.state.device)
             self.inferer.propagator.to(image.device)
-            with torch.random.fork_rng([image.device] if image.device.type == "cuda" else []):
-                torch.manual_seed(zlib.crc32(f"{self.seed} {item['case']}".encode()))
+            with fixed_chance(self.seed, item["case"], image.device):
                 for numbers, found in self._each_or_all(partial(self._ask, image, item), askable, failures, item):
-                    evidence |= dict(zip(numbers, found, strict=True))
-            propagate = partial(self._masks, image, item, evidence)
-            for _, found in self._each_or_all(propagate, list(evidence), failures, item):
-                masks |= found
+                    asked |= dict(zip(numbers, found, strict=True))
+            decide = partial(self._decide, image, item, asked)
+            for _, found in self._each_or_all(decide, list(asked), failures, item):
+                decided |= found
         seconds = round((time.perf_counter() - start) / len(failures), 4)
         return [
-            Answer(
-                evidence[number],
-                None,
-                masks[number, "pred"],
-                {name: masks[number, name] for name in self.bounds.names if (number, name) in masks},
-                seconds,
-            )
-            if failure is None
-            else Answer(None, failure)
+            _answer(*decided[number], seconds) if failure is None else Answer(None, failure)
             for number, failure in enumerate(failures)
         ]
 
@@ -128,21 +118,32 @@ class VolumeEvaluator(SupervisedEvaluator):
                 failures[number] = failure_of(error, case)
         return done
 
-    def _ask(self, image: torch.Tensor, item: Mapping[str, Any], numbers: Sequence[int]) -> list[dict[str, Any]]:
+    def _ask(self, image: torch.Tensor, item: Mapping[str, Any], numbers: Sequence[int]) -> list[list[dict[str, Any]]]:
         return self.inferer.ask(image, [item["queries"][number]["query"] for number in numbers], self.network)
 
-    def _masks(
-        self, image: torch.Tensor, item: Mapping[str, Any], evidence: Mapping[int, Any], numbers: Sequence[int]
-    ) -> dict[tuple[int, str], np.ndarray]:
-        """The masks [S, H, W] of the predictions and of the bounds, by number of the query and name."""
-        prompts: dict[tuple[int, str], Prompt | None] = {}
+    def _decide(
+        self, image: torch.Tensor, item: Mapping[str, Any], asked: Mapping[int, Any], numbers: Sequence[int]
+    ) -> dict[int, tuple[Decision, dict[str, np.ndarray]]]:
+        """By number of the query: what is answered, and the masks [S, H, W] of the bounds."""
+        prompts: dict[tuple[int, int, str], Prompt | None] = {}
         for number in numbers:
-            found = evidence[number]
-            boxes = boxes_1000_to_px(found["boxes_1000"], *image.shape[2:])
-            prompts[number, "pred"] = prompt_of(found["key_index"], boxes)
             target = item["targets"][number]
-            if isinstance(target, Target) and target.shown is not None:
-                wanted = self.bounds.prompts(item["queries"][number], target.shown, found["key_index"])
-                prompts |= {(number, name): prompt for name, prompt in wanted.items()}
+            for index, answer in enumerate(asked[number]):
+                prompts[number, index, "pred"] = evidence_prompt(answer, *image.shape[2:])
+                if isinstance(target, Target) and target.shown is not None:
+                    # Which answer will be given is not known yet; equal prompts cost nothing.
+                    wanted = self.bounds.prompts(item["queries"][number], target.shown, answer["key_index"])
+                    prompts |= {(number, index, name): prompt for name, prompt in wanted.items()}
         found = prompt_masks(self.inferer.propagator, slices_of(image), list(prompts.values()), self.inferer.window)
-        return dict(zip(prompts, found, strict=True))
+        masks = dict(zip(prompts, found, strict=True))
+        decided = {}
+        for number in numbers:
+            own = [masks[number, index, "pred"] for index in range(len(asked[number]))]
+            decision = self.inferer.consistency.decide(asked[number], own)
+            keys = {name: (number, decision.index, name) for name in self.bounds.names}
+            decided[number] = decision, {name: masks[key].mask for name, key in keys.items() if key in masks}
+        return decided
+
+
+def _answer(decision: Decision, bounds: Mapping[str, np.ndarray], seconds: float) -> Answer:
+    return Answer(decision.evidence, None, decision.mask, bounds, seconds, decision.agreement_map)
