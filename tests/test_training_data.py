@@ -10,6 +10,7 @@ from medvol_r1.anchor import EvidenceAnchor, parse_completion, split_think
 from medvol_r1.datasets.cases import DatalistError
 from medvol_r1.datasets.listed_volumes import ListedVolumes
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
+from medvol_r1.queries import query_bank
 from medvol_r1.query_text import QueryError
 from medvol_r1.reasoning import name_of_mask, rule_made_think
 from medvol_r1.targets import components_to_boxes
@@ -47,12 +48,38 @@ def test_subsets_take_turns_and_wording_can_differ_from_the_seeds():
     assert torch.equal(seen.slices, unseen.slices) and seen.texts != unseen.texts
 
 
+def test_sets_that_start_at_different_seeds_are_windows_on_one_row_of_phantoms():
+    row, later = phantoms(subsets=["organs"], num_volumes=4), phantoms(subsets=["organs"], num_volumes=2, first=2)
+    assert [item.case for item in map(row.__getitem__, range(4))] == [f"organs_{seed}" for seed in range(4)]
+    assert [later[index].texts for index in range(2)] == [row[index].texts for index in (2, 3)]
+    assert len(later) == 2
+
+
+def test_only_the_wanted_types_are_asked():
+    names = {query.text for query in query_bank("organs", "train", ["A"])}
+    for types, all_named in ((("A",), True), (tuple("BCDEF"), False)):
+        data = phantoms(subsets=["organs"], query_types=types)
+        asked = [text in names for index in range(3) for text in data[index].texts]
+        assert asked == [all_named] * 18
+    with pytest.raises(ValueError, match="Unknown query types"):
+        phantoms(query_types=("Z",))[0]
+
+
+def test_answers_without_reasoning_are_the_same_answers():
+    shown, empty = phantoms()[0], phantoms(think=False)[0]
+    for long, short in zip(shown.completions, empty.completions, strict=True):
+        assert short.startswith("<think></think>") and split_think(long)
+        assert parse_completion(long, 12) == parse_completion(short, 12)
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
         ({"split": "holdout"}, "holdout.*legal are train, validation, test"),
         ({"subsets": ["organs", "legs"]}, "legal are organs, whole_body, renal"),
         ({"num_volumes": 0}, "0 volumes"),
+        ({"first": -1}, "3 volumes from seed number -1 on"),
+        ({"split": "test", "first": 9_998}, "10001 volumes"),
         ({"split": "test", "num_volumes": 10**9}, "1000000000 volumes"),
     ],
 )

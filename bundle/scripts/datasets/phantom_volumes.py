@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -33,9 +33,13 @@ class PhantomVolumes(Dataset):
         paraphrases: split of the queries' wording; default: that of the seeds.
         window: lower and upper HU that become 0 and 1.
         top_k: slices among which the SFT key slice is drawn (paper, Sec. 2.4).
+        first: where in the split's seeds to start: sets that do not overlap share no phantom.
+        query_types: the types of queries (`queries.TYPES`) that are asked; default: all.
+        think: whether answers show the rule-made reasoning; False leaves an empty one.
 
     Raises:
-        ValueError: an unknown split or subset, or more volumes than the split has seeds.
+        ValueError: an unknown split or subset, fewer than 1 volume or more than the split has seeds behind `first`; in
+            use, an unknown type.
     """
 
     def __init__(
@@ -49,8 +53,13 @@ class PhantomVolumes(Dataset):
         paraphrases: str | None = None,
         window: Sequence[float] = (-160.0, 240.0),
         top_k: int = 4,
+        first: int = 0,
+        query_types: Collection[str] | None = None,
+        think: bool = True,
     ) -> None:
-        self.seeds = seeds_of(split, num_volumes, subsets)
+        if first < 0 or num_volumes < 1:
+            raise ValueError(f"{num_volumes} volumes from seed number {first} on; give at least 1, from 0 or later on.")
+        self.seeds = seeds_of(split, first + num_volumes, subsets)[first:]
         self.num_slices = num_slices
         self.slice_size = slice_size
         self.subsets = list(subsets)
@@ -58,6 +67,8 @@ class PhantomVolumes(Dataset):
         self.paraphrases = paraphrases or ("train" if split == "pretrain" else split)
         self.window = (float(window[0]), float(window[1]))
         self.top_k = top_k
+        self.query_types = query_types
+        self.think = think
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -74,7 +85,8 @@ class PhantomVolumes(Dataset):
         image = np.ascontiguousarray(phantom.image[:, :, shown].transpose(2, 1, 0))
         label = np.ascontiguousarray(phantom.label[:, :, shown].transpose(2, 1, 0))
         low, high = self.window
-        sampled = sample_queries(label, subset, self.paraphrases, self.queries_per_volume, rng)
+        count, types = self.queries_per_volume, self.query_types
+        sampled = sample_queries(label, subset, self.paraphrases, count, rng, types=types)
         anchors = [sft_anchor(mask, rng, self.top_k) for _, mask in sampled]
         names = [name_of_mask(mask, label, phantom.label_names, query.target) for query, mask in sampled]
         return VolumeQueries(
@@ -84,7 +96,7 @@ class PhantomVolumes(Dataset):
             targets=tuple(names),
             masks=torch.from_numpy(np.stack([mask for _, mask in sampled])),
             completions=tuple(
-                format_completion(anchor, rule_made_think(name, anchor))
+                format_completion(anchor, rule_made_think(name, anchor) if self.think else "")
                 for name, anchor in zip(names, anchors, strict=True)
             ),
         )
