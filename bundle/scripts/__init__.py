@@ -82,6 +82,7 @@ One flow, one direction of imports: each line may import those above it, never t
     score_tables                metrics.json as Markdown
     evaluation_report           metrics.json, per_query.csv, summary.md, pictures
     compare_results             two evaluations of the same cases
+    risk_coverage               several answers: DSC against their number, risk against coverage
     benchmark_tables            systems side by side
     mask_benchmark              scores the masks of several systems
 
