@@ -1,0 +1,93 @@
+"""The paper's claim and tables in the small: its runs, how far they are, its tables. See bundle/docs/reproduction.md.
+
+    python benchmarks/reproduction.py run --workers 2
+    python benchmarks/reproduction.py status
+    python benchmarks/reproduction.py tables --write
+
+The first takes hours; the same command again goes on where it was. The last one trains nothing: it reads the results in
+the repository, prints the tables, and with `--write` puts them and the curves into the documents.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from experiment_plan import PlanError, read_plan
+from medvol_r1.cluster_bootstrap import ClusterBootstrap
+from reproduction_results import evaluation_result, training_result
+from reproduction_tables import MismatchError, all_tables, draw_curves
+from run_queue import ROOT, ResultError, RunQueue
+
+COLLECTORS = {"training": training_result, "evaluation": evaluation_result}
+DOCS = ROOT / "bundle" / "docs"
+HEAD = """# The paper's tables in the small
+
+Printed by `python benchmarks/reproduction.py tables --write`. What the rows mean, and what was declared before anything
+was run: [reproduction.md](../reproduction.md).
+
+"""
+
+
+def status(queue: RunQueue) -> str:
+    """A line for each run, and what is left."""
+    waiting = {run.name for run in queue.to_do()}
+    lines = []
+    for run in queue.runs:
+        result, attempts = queue.result(run), queue.attempts(run)
+        minutes = queue.cpu_minutes(run) if result is None else result["cpu_minutes"]
+        state = "finished" if result is not None or queue.is_whole(run) else "not needed any more"
+        if run.name in waiting:
+            state = "to do" if not attempts else "begun" if "started" in attempts[-1] else "to go on"
+        lines.append(f"{run.name:28} {state:20} {minutes:7.1f} of about {run.minutes:g} CPU minutes")
+    hours = sum(run.minutes for run in queue.runs if run.name in waiting) / 60
+    return "\n".join([*lines, f"{len(waiting)} of {len(queue.runs)} runs to do, about {hours:.1f} CPU hours"])
+
+
+def write_tables(queue: RunQueue, bootstrap: ClusterBootstrap, docs: Path | None) -> str:
+    """The tables; with a folder of documents also `tables/reproduction.md` and the picture of the curves there."""
+    results = {run.name: result for run in queue.runs if (result := queue.result(run)) is not None}
+    text = all_tables(results, bootstrap)
+    if docs is not None:
+        for folder in ("tables", "images"):
+            (docs / folder).mkdir(parents=True, exist_ok=True)
+        head = (
+            "# The paper's tables in the small\n\nPrinted by `python benchmarks/reproduction.py tables --write`; what "
+        )
+        head += "they mean, and what was declared before: [reproduction.md](../reproduction.md).\n\n"
+        (docs / "tables" / "reproduction.md").write_text(head + text, encoding="utf-8")
+        draw_curves(results).savefig(docs / "images" / "reproduction_curves.png", dpi=90)
+    return text
+
+
+def main() -> None:
+    """The command of the module's head."""
+    parser = argparse.ArgumentParser(description="The paper's claim and tables in the small.")
+    parser.add_argument("do", choices=("run", "status", "tables"))
+    parser.add_argument("--plan", type=Path, default=ROOT / "benchmarks" / "reproduction.json", help="JSON")
+    parser.add_argument("--output_dir", type=Path, default=ROOT / "runs" / "reproduction", help="folder of the runs")
+    parser.add_argument("--results", type=Path, default=DOCS / "results", help="folder of the results")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time, a core each (default 1)")
+    parser.add_argument("--samples", type=int, default=2000, help="bootstrap resamples of `tables` (default 2000)")
+    parser.add_argument("--write", action="store_true", help="`tables` also writes the files of bundle/docs")
+    options = parser.parse_args()
+    try:
+        queue = RunQueue(
+            read_plan(options.plan), options.output_dir, options.results, COLLECTORS, workers=options.workers
+        )
+        if options.do == "run":
+            succeeded = queue.run()
+            print("\n".join(f"{name}: {why}" for name, why in queue.failed.items()))
+            sys.exit(not succeeded)
+        if options.do == "status":
+            print(status(queue))
+        else:
+            print(write_tables(queue, ClusterBootstrap(options.samples), DOCS if options.write else None))
+    except (PlanError, ResultError, MismatchError, json.JSONDecodeError) as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()
