@@ -92,8 +92,8 @@ class Comparison:
 
     def _estimate(self, seeds: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, Any]:
         volumes = list(dict.fromkeys(volume for seed in seeds for volume in seed))
-        sums = [[np.sum([seed[volume] for seed in seeds if volume in seed], axis=0)] for volume in volumes]
-        return self.bootstrap.estimate(volumes, np.concatenate(sums).reshape(-1, 2), ratio)
+        sums = [np.sum([seed[volume] for seed in seeds if volume in seed], axis=0) for volume in volumes]
+        return self.bootstrap.estimate(volumes, np.reshape(sums, (-1, 2)), ratio)
 
 
 def all_tables(results: Results, bootstrap: ClusterBootstrap) -> str:

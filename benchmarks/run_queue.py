@@ -30,6 +30,12 @@ Collector = Callable[[Path], dict[str, Any]]
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
+_KILLED = "killed from outside, goes on"
+_KILLED_CODES = (-signal.SIGTERM, -signal.SIGKILL, 128 + signal.SIGTERM)
+_MOST_KILLS = 3
+"""A run that is killed this often and once more has failed: it may be what takes all the memory."""
+
+
 class ResultError(ValueError):
     """A result that this plan did not make."""
 
@@ -155,7 +161,10 @@ class RunQueue:
                 ended |= {run.name} & self.failed.keys()
             if self._running:
                 finished, outcome = self._wait()
-                ended.add(finished.name)
+                if outcome == _KILLED:
+                    left.insert(0, finished)
+                else:
+                    ended.add(finished.name)
                 self._tell(f"{finished.name}: {outcome}", total, left)
         return not left and not self.failed and not self._stopping
 
@@ -193,11 +202,16 @@ class RunQueue:
                 self._keep(run)
             except Exception as error:  # whatever is wrong with what it left, the other runs are still to be done
                 self.failed[run.name] = f"its result cannot be read: {error!r}"
+        elif not self._stopping and code in _KILLED_CODES and self._kills(run) <= _MOST_KILLS:
+            return run, _KILLED
         elif not self._stopping:
             self.failed[run.name] = f"failed with exit status {code}, see {self.folder / run.name / 'log.txt'}"
         else:
             return run, "stopped"
         return run, self.failed.get(run.name, f"finished, {self.cpu_minutes(run):.1f} CPU minutes")
+
+    def _kills(self, run: Run) -> int:
+        return sum(entry.get("exit") in _KILLED_CODES for entry in self.attempts(run))
 
     def _keep(self, run: Run) -> None:
         """The result, if there is none yet; then the mark that the folder is whole."""

@@ -132,6 +132,16 @@ def test_a_failure_takes_only_those_with_it_that_need_it(start, tmp_path):
     assert [starts_of(tmp_path, name) for name in names] == [1, 1, 1, 1]
 
 
+@pytest.mark.parametrize("kills, starts, code", [(2, 3, 0), (9, 4, 1)])
+def test_a_run_that_is_killed_from_outside_goes_on_a_few_times(start, tmp_path, kills, starts, code):
+    killed = "import os, pathlib, sys; out = pathlib.Path(sys.argv[1]); open(out / 'starts', 'a').write('x'); "
+    killed += f"len((out / 'starts').read_text()) > {kills} or os.kill(os.getpid(), 15)"
+    process = start({"name": "killed", "command": ["-c", killed, "{out}"]}, counting("other"))
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    assert starts_of(tmp_path, "killed") == starts and starts_of(tmp_path, "other") == 1
+
+
 def make_queue(tmp_path, *runs, workers=1):
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps({"runs": list(runs)}))
