@@ -139,12 +139,12 @@ class SelfConsistency:
             index = max(with_boxes, key=lambda index: self._merit(agreement[index], masks[index]))
             mask = masks[index].mask
             if self.choice == "vote":
-                mask = 2 * np.sum([masks[index].mask for index in with_boxes], axis=0) > len(with_boxes)
+                mask = 2 * np.stack([masks[index].mask for index in with_boxes]).sum(axis=0) > len(with_boxes)
         evidence = {**answers[index], "agreement": agreement[index], "answers": dict(counted)}
         if self.abstain_below is not None and agreement[index] < self.abstain_below:
             evidence, mask = evidence | {"status": ABSTAINED}, np.zeros_like(mask)
-        shares = np.mean([masks[index].mask for index in voters], axis=0, dtype=np.float32) if self.keep_map else None
-        return Decision(evidence, mask, index, shares)
+        votes = np.stack([masks[index].mask for index in voters])
+        return Decision(evidence, mask, index, votes.mean(axis=0, dtype=np.float32) if self.keep_map else None)
 
     def _merit(self, agreement: float, scored: PromptMask) -> float:
         return agreement * scored.predicted_iou if self.choice == "agreement_and_iou" else agreement
