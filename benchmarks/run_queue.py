@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiment_plan import Run
 
@@ -38,6 +38,13 @@ _MOST_KILLS = 3
 
 class ResultError(ValueError):
     """A result that this plan did not make."""
+
+
+class _Running(NamedTuple):
+    run: Run
+    process: subprocess.Popen
+    """held until it is waited for: one that is thrown away is waited for by the next that is made"""
+    started: float
 
 
 class RunQueue:
@@ -69,7 +76,7 @@ class RunQueue:
         self.runs, self.workers, self.collectors = list(runs), workers, dict(collectors)
         self.folder, self.results = Path(folder).absolute(), Path(results).absolute()
         self.failed: dict[str, str] = {}
-        self._running: dict[int, tuple[Run, float]] = {}
+        self._running: dict[int, _Running] = {}
         self._stopping = False
 
     # What is done ---------------------------------------------------------------------------------------------------
@@ -182,7 +189,7 @@ class RunQueue:
                 pass_fds=[lock],
                 start_new_session=True,  # Ctrl-C reaches the queue, which tells its runs in its own way
             )
-        self._running[process.pid] = run, time.monotonic()
+        self._running[process.pid] = _Running(run, process, time.monotonic())
 
     def _wait(self) -> tuple[Run, str]:
         """The next run that ends, and in words how."""
@@ -193,8 +200,8 @@ class RunQueue:
                 continue
             if pid in self._running:
                 break
-        run, started = self._running.pop(pid)
-        code = os.waitstatus_to_exitcode(status)
+        run, process, started = self._running.pop(pid)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
         cpu = usage.ru_utime + usage.ru_stime
         self._note(run, {"exit": code, "cpu_seconds": round(cpu, 1), "seconds": round(time.monotonic() - started, 1)})
         if code == 0:
@@ -236,7 +243,7 @@ class RunQueue:
             os.kill(pid, signal.SIGTERM)
 
     def _tell(self, news: str, total: int, left: Sequence[Run]) -> None:
-        running = [run for run, _ in self._running.values()]
+        running = [one.run for one in self._running.values()]
         waiting = [run for run in left if run not in running and run.name not in self.failed]
         minutes = sum(run.minutes for run in [*running, *waiting]) / self.workers
         done = total - len(waiting) - len(running)

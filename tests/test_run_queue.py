@@ -132,6 +132,14 @@ def test_a_failure_takes_only_those_with_it_that_need_it(start, tmp_path):
     assert [starts_of(tmp_path, name) for name in names] == [1, 1, 1, 1]
 
 
+def test_many_short_runs_at_a_time_are_all_seen_to_end(start, tmp_path):
+    runs = [{"name": f"short_{number}", "command": ["-c", ""]} for number in range(24)]
+    process = start(*runs, workers=6)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    assert out.count(": finished") == 24 and len(list((tmp_path / "runs").glob("*/finished.json"))) == 24
+
+
 @pytest.mark.parametrize("kills, starts, code", [(2, 3, 0), (9, 4, 1)])
 def test_a_run_that_is_killed_from_outside_goes_on_a_few_times(start, tmp_path, kills, starts, code):
     killed = "import os, pathlib, sys; out = pathlib.Path(sys.argv[1]); open(out / 'starts', 'a').write('x'); "
