@@ -246,5 +246,5 @@ def test_test_phantoms_are_touched_once_by_all_systems_together():
     for data, trained in (("test_claim", ("cold", "sft", "grpo")), ("test_ablation", ("ablation",))):
         trainings = {n for n, run in runs.items() if n.startswith(trained) and run.result == "training"}
         scored = [run for run in runs.values() if data in run.needs]
-        assert len(scored) > 18
+        assert len(scored) > 18 and trainings <= set(runs[data].after)
         assert all(run.result == "evaluation" and trainings <= {*run.needs, *run.after} for run in scored)
