@@ -1,4 +1,5 @@
 import json
+import re
 
 from evaluation_rows import row
 from medvol_r1.cluster_bootstrap import ClusterBootstrap
@@ -27,10 +28,12 @@ def test_every_row_of_the_tables_fits_its_header():
     rows = [row("a", 0.5, **bounds), row("b", 0.7, subset="renal", patient="p2", **bounds), row("h", None, pred_ml=1.0)]
     text = summary_tables(statistics(rows, BOOTSTRAP))
     grids = [part for part in text if part.startswith("|")]
-    assert len(grids) == 12
+    assert len(grids) == 13
     for grid in grids:
         assert len({line.count(" | ") for line in grid.splitlines()}) == 1, grid
     assert "| DSC, macro | oracle anchor | prior | prediction |" in text[text.index("### Bounds") + 1]
+    assert "| DSC, mean | oracle anchor | prior | prediction |" in text[text.index("### Bounds") + 2]
+    assert "| all | 0.900 | 0.400 | 0.600 |" in re.sub(r" \[[^]]*]", "", text[text.index("### Bounds") + 2])
     absent = text[text.index("## Targets that are not there") + 1]
     assert "| all | 1 | 1.000 | 0.000 | 0.000 | 1.0 |" in absent
 

@@ -28,7 +28,7 @@ def summary_tables(metrics: Block) -> list[str]:
     tables += ["### Grounding", _grounding(groups)]
     bounds = [bound for bound in BOUNDS if f"{bound}_DSC_macro" in present]
     if bounds:
-        tables += ["### Bounds", _bounds(groups, bounds)]
+        tables += ["### Bounds", _bounds(groups, bounds, "macro"), _bounds(groups, bounds, "mean")]
     tables += ["### Side and wording", _robustness(groups)]
     for key, title in _TITLES.items():
         if present["by"][key]:
@@ -95,10 +95,10 @@ def _grounding(groups: Mapping[str, Block]) -> str:
     return table(header, rows)
 
 
-def _bounds(groups: Mapping[str, Block], bounds: Sequence[str]) -> str:
-    header = ["DSC, macro", *(bound.replace("_", " ") for bound in bounds), "prediction"]
+def _bounds(groups: Mapping[str, Block], bounds: Sequence[str], average: str) -> str:
+    header = [f"DSC, {average}", *(bound.replace("_", " ") for bound in bounds), "prediction"]
     rows = [
-        [name, *(interval(block[f"{bound}_DSC_macro"]) for bound in bounds), interval(block["DSC_macro"])]
+        [name, *(interval(block[f"{bound}_DSC_{average}"]) for bound in bounds), interval(block[f"DSC_{average}"])]
         for name, block in groups.items()
     ]
     return table(header, rows)
