@@ -46,8 +46,8 @@ def test_paths_are_relative_to_the_list(tmp_path):
     ("systems", "message"),
     [
         ("{", "not JSON in UTF-8"),
-        ([], "holds no systems"),
-        ({"name": "a"}, "holds no systems"),
+        ([], "holds an empty list; give a JSON list of objects"),
+        ({"name": "a"}, "holds dict; give a JSON list of objects"),
         ([{"masks": "a"}], "system 1 of .* needs a name that can name a folder"),
         ([{"name": "../a", "masks": "a"}], "letters, digits, blanks and"),
         ([{"name": "a"}], r"system 1 of .* \(a\) needs `masks` .* or `bundle`"),

@@ -95,7 +95,7 @@ def test_clips_are_cut_from_them(tmp_path):
     [
         (None, "cannot be read.*train_datalist"),
         ("{", "not JSON"),
-        ("{}", "holds no entries"),
+        ("{}", "holds dict; give a JSON list"),
         ('[{"image": "a"}]', "entry 1 of .* has no 'label'"),
         ('["a"]', "entry 1 of .* has no 'image'"),
         ('[{"image": "a", "label": "b", "label_values": "7"}]', "label_values of entry 1 of .* is '7'"),

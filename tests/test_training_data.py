@@ -157,7 +157,7 @@ def test_a_volume_with_many_queries_is_several_items(listed):
     [
         (None, DatalistError, "cannot be read.*train_datalist"),
         ("{", DatalistError, "not JSON"),
-        ("[]", DatalistError, "no entries"),
+        ("[]", DatalistError, "holds an empty list; give a JSON list"),
         ('[{"image": "a"}]', DatalistError, "entry 1 .* has no 'label'"),
         ('[{"image": "a", "label": "b", "query": " "}]', QueryError, "is empty"),
     ],

@@ -3,6 +3,7 @@
 One flow, one direction of imports: each line may import those above it, never those below (tests/test_docs.py).
 
     reasoned_error              bad input with a reason from a closed list
+    json_list                   a list that a user wrote as JSON
     anchor                      what the language model says: key slice and boxes; parsing, formatting, 0-1000 codec
     metrics                     visibility of the key slice, matched box IoU, DSC and IoU of masks
     cropped_mask                a mask without the empty space around it

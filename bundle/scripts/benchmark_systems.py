@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .bundle_runner import BundleRunner
+from .json_list import read_json_list
 from .saved_masks import MaskPart, SavedMasks
 
 _NAME = re.compile(r"[\w(][\w .,()+-]{0,80}")  # it names a folder
@@ -72,16 +72,8 @@ def read_systems(path: str | Path | None, output_dir: str | Path) -> list[System
     if path is None:
         raise SystemListError("no systems are given; add `--systems FILE.json`, see bundle/docs/benchmarking.md.")
     path = Path(path)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SystemListError(f"the systems {path} cannot be read: {error.strerror} (config key `systems`).") from error
-    except ValueError as error:
-        raise SystemListError(f"the systems {path} are not JSON in UTF-8: {error}.") from error
-    if not isinstance(entries, list) or not entries:
-        raise SystemListError(
-            f"{path} holds no systems; give a JSON list of objects with a name and masks or a bundle."
-        )
+    wanted = "a JSON list of objects with a name and masks or a bundle"
+    entries = read_json_list(path, "the list of systems", "config key `systems`", wanted, SystemListError)
     systems = [
         _system(entry, f"system {number} of {path}", path.parent, Path(output_dir))
         for number, entry in enumerate(entries, start=1)

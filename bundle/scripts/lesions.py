@@ -92,9 +92,7 @@ def describe(label: np.ndarray) -> Anatomy:
         raise ValueError(f"A label map must be of rank 3, got the shape {label.shape}.")
     counts = np.bincount(label.ravel(), minlength=1)
     voxels = {value: int(counts[value]) for value in range(1, len(counts)) if counts[value]}
-    lesions = [
-        lesion for value in LESIONS["lesion"] if value in voxels for lesion in _lesions_of(label, value, voxels)
-    ]
+    lesions = [lesion for value in LESIONS["lesion"] if value in voxels for lesion in _lesions_of(label, value, voxels)]
     return Anatomy(voxels, tuple(lesions))
 
 

@@ -9,7 +9,6 @@ no such limits.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from monai.data import Dataset
 
+from ..json_list import read_json_list
 from .demo_cases import write_demo_cases
 
 _logger = logging.getLogger(__name__)
@@ -89,15 +89,8 @@ def read_datalist(path: str | Path) -> list[dict[str, Any]]:
         DatalistError: no such file, not JSON, not a list, empty, an entry without a key, or two cases of one name.
     """
     path = Path(path)
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatalistError(f"the datalist {path} cannot be read: {error.strerror} (config key `datalist`).") from error
-    except ValueError as error:
-        raise DatalistError(f"the datalist {path} is not JSON in UTF-8: {error}.") from error
-    if not isinstance(entries, list) or not entries:
-        found = "an empty list" if entries == [] else type(entries).__name__
-        raise DatalistError(f'the datalist {path} holds {found}; give a JSON list of {{"image", "query"}} entries.')
+    wanted = 'a JSON list of {"image", "query"} entries'
+    entries = read_json_list(path, "the datalist", "config key `datalist`", wanted, DatalistError)
     numbered = enumerate(entries, start=1)
     return _named([_checked(entry, f"entry {number} of {path}", path.parent) for number, entry in numbered])
 

@@ -38,9 +38,7 @@ def write_demo_cases(folder: str | Path) -> Path:
         query, mask = next((query, mask) for query, mask in sampled if query.target == target)
         case = f"phantom_{target}"
         _save(mask.astype(np.uint8), phantom.affine, folder / f"{case}_label.nii.gz")
-        entries.append(
-            {"image": "phantom.nii.gz", "query": query.text, "case": case, "label": f"{case}_label.nii.gz"}
-        )
+        entries.append({"image": "phantom.nii.gz", "query": query.text, "case": case, "label": f"{case}_label.nii.gz"})
     path = folder / "datalist.json"
     path.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
     return path

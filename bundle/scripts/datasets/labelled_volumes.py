@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..json_list import read_json_list
 from ..transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
 from .cases import DatalistError
 from .clips import LabelledVolumes
@@ -61,17 +61,9 @@ def listed_label_volumes(
 
 def _grouped(path: Path) -> dict[tuple[str, str], list[float] | None]:
     """(image, label) -> the label values of its entries together; None: all values."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatalistError(
-            f"the list of volumes {path} cannot be read: {error.strerror} (config keys `train_datalist`, "
-            "`validation_datalist`)."
-        ) from error
-    except ValueError as error:
-        raise DatalistError(f"the list of volumes {path} is not JSON in UTF-8: {error}.") from error
-    if not isinstance(entries, list) or not entries:
-        raise DatalistError(f"the list of volumes {path} holds no entries; give a JSON list of image and label.")
+    keys = "config keys `train_datalist`, `validation_datalist`"
+    wanted = "a JSON list of entries with image and label"
+    entries = read_json_list(path, "the list of volumes", keys, wanted, DatalistError)
     groups: dict[tuple[str, str], list[float] | None] = {}
     for number, entry in enumerate(entries, start=1):
         image, label, values = _checked(entry, f"entry {number} of {path}")

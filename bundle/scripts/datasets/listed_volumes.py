@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from monai.transforms import Compose
 from torch.utils.data import Dataset
 
 from ..anchor import format_completion
+from ..json_list import read_json_list
 from ..query_text import check_query
 from ..reasoning import rule_made_think
 from ..targets import sft_anchor
@@ -108,17 +108,9 @@ class ListedVolumes(Dataset):
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DatalistError(
-            f"the training list {path} cannot be read: {error.strerror} (config keys `train_datalist`, "
-            "`validation_datalist`)."
-        ) from error
-    except ValueError as error:
-        raise DatalistError(f"the training list {path} is not JSON in UTF-8: {error}.") from error
-    if not isinstance(entries, list) or not entries:
-        raise DatalistError(f"the training list {path} holds no entries; give a JSON list of image, label and query.")
+    keys = "config keys `train_datalist`, `validation_datalist`"
+    wanted = "a JSON list of entries with image, label and query"
+    entries: list[Any] = read_json_list(path, "the training list", keys, wanted, DatalistError)
     for number, entry in enumerate(entries, start=1):
         missing = [key for key in ("image", "label", "query") if not isinstance(entry, dict) or key not in entry]
         if missing:
