@@ -68,6 +68,7 @@ def test_a_lesion_weighs_as_much_as_an_organ():
     alone = [loss(logits[:, [i]], label[:, [i]]).item() for i in (0, 1)]
     assert alone[0] == pytest.approx(20 + 1 - 1 / 31, abs=1e-3)  # -ln sigmoid(-20) = 20, and the Dice of nothing
     assert alone[1] == pytest.approx(20 + 1 - 1 / 3001, abs=1e-3)
+    assert loss(logits, label).item() == pytest.approx(sum(alone) / 2, abs=1e-3)  # each by its own cells
 
 
 def test_what_is_unknown_has_no_say():
