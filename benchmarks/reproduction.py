@@ -25,8 +25,8 @@ COLLECTORS = {"training": training_result, "evaluation": evaluation_result}
 DOCS = ROOT / "bundle" / "docs"
 HEAD = """# The paper's tables in the small
 
-Printed by `python benchmarks/reproduction.py tables --write`. What the rows mean, and what was declared before anything
-was run: [reproduction.md](../reproduction.md).
+Printed by `python benchmarks/reproduction.py tables --write`; what they mean, and what was declared before:
+[reproduction.md](../reproduction.md).
 
 """
 
@@ -53,11 +53,7 @@ def write_tables(queue: RunQueue, bootstrap: ClusterBootstrap, docs: Path | None
     if docs is not None:
         for folder in ("tables", "images"):
             (docs / folder).mkdir(parents=True, exist_ok=True)
-        head = (
-            "# The paper's tables in the small\n\nPrinted by `python benchmarks/reproduction.py tables --write`; what "
-        )
-        head += "they mean, and what was declared before: [reproduction.md](../reproduction.md).\n\n"
-        (docs / "tables" / "reproduction.md").write_text(head + text, encoding="utf-8")
+        (docs / "tables" / "reproduction.md").write_text(HEAD + text, encoding="utf-8")
         draw_curves(results).savefig(docs / "images" / "reproduction_curves.png", dpi=90)
     return text
 

@@ -26,14 +26,16 @@ NOT_RUN = "not run yet"
 
 _CLAIM = {"base": "base model", "cold": "SFT, 1 epoch (cold start)", "sft": "SFT, continued", "grpo": "SFT + GRPO"}
 _COMPARED = (("cold", "grpo"), ("sft", "grpo"), ("cold", "sft"))
+_ALL_FOUR = "delta_2"
+"""The row of both ablation tables that the others are compared with."""
+
 _TABLE_2A = {
-    "delta_5": "all four rewards",
+    _ALL_FOUR: "all four rewards",
     "no_rc": "without R_c",
     "no_rs": "without R_s",
     "no_ra": "without R_a",
     "no_rf": "without R_f",
     "cold": "cold start, no RL",
-    "rl_from_base": "RL on the base model",
     "rl_without_sft": "RL without any SFT",
 }
 _TABLE_2B = {f"delta_{delta}": f"Delta = {delta}" for delta in (2, 5, 10, 15)}
@@ -154,7 +156,7 @@ def _differences(comparison: Comparison, decoding: str) -> str:
 
 
 def _ablation(comparison: Comparison, results: Results, titles: Mapping[str, str]) -> str:
-    header = ["row", "seeds", *(f"{name}, DSC" for name in _GROUP_NAMES), "all, against all four rewards at Delta = 5"]
+    header = ["row", "seeds", *(f"{name}, DSC" for name in _GROUP_NAMES), "all, against all four rewards at Delta = 2"]
     header += ["each seed", "steps", "CPU minutes", "last reward"]
     rows = []
     for row, title in titles.items():
@@ -163,7 +165,7 @@ def _ablation(comparison: Comparison, results: Results, titles: Mapping[str, str
             rows.append([title, "0", *[NOT_RUN] * 4, *["-"] * 5])
             continue
         overlap = [interval(comparison.score(runs, "DSC", subset)) for subset in _GROUPS]
-        pairs = _pairs(comparison.results, "score_delta_5", f"score_{row}") if row != "delta_5" else []
+        pairs = _pairs(comparison.results, f"score_{_ALL_FOUR}", f"score_{row}") if row != _ALL_FOUR else []
         against = interval(comparison.difference(pairs, "DSC", None)) if pairs else "-"
         each = _each_seed(comparison, pairs, "DSC") if pairs else "-"
         rows.append([title, str(len(runs)), *overlap, against, each, *_effort(results, _runs(f"ablation_{row}"))])
@@ -219,8 +221,7 @@ def draw_curves(results: Results) -> Figure:
     _lines(panels[0, 0], results, {"GRPO": "grpo"}, ("reward/R_f", "reward/R_a", "reward/R_s", "reward/R_c"))
     panels[0, 0].set_title("rewards of SFT + GRPO, unweighted")
     starts = {
-        "from the cold start": "ablation_delta_5",
-        "from the base model": "ablation_rl_from_base",
+        "from the cold start": f"ablation_{_ALL_FOUR}",
         "without any SFT": "ablation_rl_without_sft",
     }
     _lines(panels[0, 1], results, starts, ("reward/total",))

@@ -37,7 +37,7 @@ RESULTS = {
     "greedy_grpo_0": evaluation(("a", "organs", 2, 1.4), ("b", "organs", 1, 0.7), ("c", "renal", 1, 0.4)),
     "greedy_grpo_1": evaluation(("a", "organs", 2, 1.4), ("b", "organs", 1, 0.5), ("c", "renal", 1, 0.7)),
     "grpo_0": training(30.0),
-    "score_delta_5_0": evaluation(("a", "organs", 2, 1.4)),
+    "score_delta_2_0": evaluation(("a", "organs", 2, 1.4)),
     "score_no_rs_0": evaluation(("a", "organs", 2, 1.0)),
     "ablation_no_rs_0": training(12.5, reward=2.5),
 }
