@@ -2,9 +2,9 @@
 
     python benchmarks/demo_lvlm.py --lvlm bundle/models/lvlm --volumes 64 --output bundle/docs/tables/demo_lvlm.md
 
-Each test phantom is asked in wordings of the training split and, anew, in wordings that training never had. The prior
+Each phantom is asked in wordings of the training split and, anew, in wordings that training never had. The prior
 knows what each query refers to and answers with the median key slice and the median boxes of that target over training
-phantoms, without seeing the image.
+phantoms, without seeing the image. Which weights to ship is decided with `--split validation`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from medvol_r1.phantom import SUBSETS
 from medvol_r1.sft_trainer import score_anchor
 from tqdm import tqdm
 
-WORDINGS = {"train": "seen wordings", "test": "unseen wordings"}
+WORDINGS = ("seen wordings", "unseen wordings")
 
 
 def examples(volumes: PhantomVolumes) -> Iterator[tuple[str, np.ndarray]]:
@@ -33,12 +33,14 @@ def examples(volumes: PhantomVolumes) -> Iterator[tuple[str, np.ndarray]]:
         yield from zip(item.targets, item.masks.numpy(), strict=True)
 
 
-def score(lvlm: VolumeLVLM, prior: MedianPrior, volumes: int, size: int, slices: int) -> list[dict[str, object]]:
-    """A row for each query of the test phantoms."""
+def score(
+    lvlm: VolumeLVLM, prior: MedianPrior, split: str, volumes: int, size: int, slices: int
+) -> list[dict[str, object]]:
+    """A row for each query of a split's phantoms."""
     rows = []
     for subset in SUBSETS:
-        for wording, name in WORDINGS.items():
-            phantoms = PhantomVolumes("test", volumes, slices, size, [subset], paraphrases=wording)
+        for wording, name in zip(("train", split), WORDINGS, strict=True):
+            phantoms = PhantomVolumes(split, volumes, slices, size, [subset], paraphrases=wording)
             for index in tqdm(range(volumes), desc=f"{subset}, {name}", leave=False):
                 item = phantoms[index]
                 answers = lvlm.generate(item.slices, item.texts)
@@ -53,10 +55,10 @@ def score(lvlm: VolumeLVLM, prior: MedianPrior, volumes: int, size: int, slices:
 def table(rows: list[dict[str, object]]) -> str:
     """Markdown: all, each wording, each subset, each target."""
     groups = {"all": rows}
-    groups |= {name: [row for row in rows if row["wording"] == name] for name in WORDINGS.values()}
+    groups |= {name: [row for row in rows if row["wording"] == name] for name in WORDINGS}
     for subset in SUBSETS:
         groups[f"`{subset}`"] = [row for row in rows if row["subset"] == subset]
-        for name in WORDINGS.values():
+        for name in WORDINGS:
             groups[f"`{subset}`, {name}"] = [row for row in groups[f"`{subset}`"] if row["wording"] == name]
     for target in sorted({str(row["target"]) for row in rows}):
         groups[target] = [row for row in rows if row["target"] == target]
@@ -85,9 +87,10 @@ def _mean(rows: list[dict[str, object]], key: str) -> str:
 
 def main() -> None:
     """The command of the module's head."""
-    parser = argparse.ArgumentParser(description="Score the demo language model on test phantoms.")
+    parser = argparse.ArgumentParser(description="Score the demo language model on phantoms.")
     parser.add_argument("--lvlm", default="bundle/models/lvlm", help="folder of the model")
-    parser.add_argument("--volumes", type=int, default=64, help="test phantoms of each subset")
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="of the phantoms")
+    parser.add_argument("--volumes", type=int, default=64, help="phantoms of each subset")
     parser.add_argument("--prior_volumes", type=int, default=300, help="training phantoms behind the prior")
     parser.add_argument("--size", type=int, default=96, help="side of a slice in pixels")
     parser.add_argument("--slices", type=int, default=24, help="shown slices")
@@ -97,10 +100,11 @@ def main() -> None:
     volumes = PhantomVolumes("train", options.prior_volumes, options.slices, options.size)
     prior = MedianPrior.fit(examples(volumes))
     lvlm = VolumeLVLM(options.lvlm, slice_size=options.size, max_new_tokens=256).load()
-    text = table(score(lvlm, prior, options.volumes, options.size, options.slices))
+    text = table(score(lvlm, prior, options.split, options.volumes, options.size, options.slices))
     print(text)
     if options.output:
         command = f"python benchmarks/demo_lvlm.py --lvlm {options.lvlm} --volumes {options.volumes}"
+        command += f" --split {options.split}" if options.split != "test" else ""
         options.output.parent.mkdir(parents=True, exist_ok=True)
         options.output.write_text(f"Printed by `{command}`.\n\n{text}\n", encoding="utf-8")
 

@@ -20,11 +20,9 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.utils.data import Sampler
 
-from .anchor import EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion
 from .datasets.volume_queries import VolumeQueries
 from .lvlm import VolumeLVLM
-from .metrics import axial_visibility, matched_box_iou
-from .targets import components_to_boxes
+from .rewards import AxialReward, FormatReward, SpatialReward
 
 
 class SFTTrainer(SupervisedTrainer):
@@ -157,19 +155,11 @@ def score_anchor(text: str, mask: Any) -> dict[str, float]:
     Returns:
         `format_rate` and, for a present target, `R_a` and `box_iou`, else `absent_accuracy`.
     """
-    anchor = parse_completion(text, num_slices=len(mask))
-    found_absent = isinstance(anchor, EvidenceAnchor) and anchor.is_absent
-    scores = {"format_rate": float(isinstance(anchor, EvidenceAnchor))}
+    answer = {"completions": [text], "masks": [mask]}
+    scores = {"format_rate": FormatReward()(**answer)[0]}
     if not mask.any():
-        return scores | {"absent_accuracy": float(found_absent)}
-    if isinstance(anchor, ParseFailure) or found_absent:
-        return scores | {"R_a": 0.0, "box_iou": 0.0}
-    predicted = boxes_1000_to_px(anchor.boxes_xyxy_1000, *mask.shape[1:])
-    true = components_to_boxes(mask[anchor.key_index])
-    return scores | {
-        "R_a": axial_visibility(mask, anchor.key_index),
-        "box_iou": matched_box_iou(predicted, true),
-    }
+        return scores | {"absent_accuracy": AxialReward()(**answer)[0]}
+    return scores | {"R_a": AxialReward()(**answer)[0], "box_iou": SpatialReward()(**answer)[0]}
 
 
 def make_trainable(network: VolumeLVLM, lora_rank: int, gradient_checkpointing: bool) -> VolumeLVLM:
