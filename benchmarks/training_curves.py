@@ -2,19 +2,21 @@
 
     python benchmarks/training_curves.py --events bundle/runs/sft/tensorboard --output curves.png
 
-One panel for each scalar; what was logged more than 300 times is smoothed with a running mean of 25.
+One panel for each scalar; what was logged more than 100 times is smoothed with a running mean of 25. `--names` takes
+those whose names match one of some patterns: `--names "reward/*" R_a box_iou`.
 """
 
 from __future__ import annotations
 
 import argparse
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-_MANY, _SMOOTHED_OVER = 300, 25
+_MANY, _SMOOTHED_OVER = 100, 25
 
 
 def read_scalars(folder: Path) -> dict[str, np.ndarray]:
@@ -52,10 +54,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Draw the curves of a run from its TensorBoard events.")
     parser.add_argument("--events", type=Path, required=True, help="folder of the events")
     parser.add_argument("--output", type=Path, required=True, help="picture to write")
+    parser.add_argument("--names", nargs="+", default=["*"], metavar="PATTERN", help="scalars to draw (default all)")
     options = parser.parse_args()
-    scalars = read_scalars(options.events)
+    found = read_scalars(options.events)
+    scalars = {name: one for name, one in found.items() if any(fnmatchcase(name, p) for p in options.names)}
     if not scalars:
-        raise SystemExit(f"No scalars in {options.events}; give the folder of a run's TensorBoard events.")
+        raise SystemExit(
+            f"No scalars in {options.events} match {options.names}; it has {list(found)}. Give the folder of a run's "
+            "TensorBoard events."
+        )
     draw(scalars).savefig(options.output, dpi=110)
     for name, points in scalars.items():
         print(f"{name:20} {len(points):6} values, last {points[-1, 1]:.4f} at step {int(points[-1, 0])}")
