@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from golden_medsam2 import GOLDEN, write_official_checkpoint
 from medvol_r1.medsam2 import load_medsam2
 from medvol_r1.medsam2_steps import decode
-from medvol_r1.propagation import SlicePropagator, preprocess
+from medvol_r1.propagation import SlicePropagator
+from medvol_r1.slice_features import preprocess
 from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 from PIL import Image
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession

@@ -120,13 +120,13 @@ def bright_is_inside(monkeypatch):
         return Decoded(logits, logits, ones[:, None], ones, ones)
 
     for step, stand_in in {
-        "encode": see,
-        "decode": threshold,
-        "attend": lambda model, tokens, *memories: tokens,
-        "without_memory": lambda model, tokens: tokens,
-        "remember": lambda model, tokens, *seen, binary: torch.zeros(1, len(tokens), 1),
+        "slice_features.encode": see,
+        "propagation.decode": threshold,
+        "propagation.attend": lambda model, tokens, *memories: tokens,
+        "propagation.without_memory": lambda model, tokens: tokens,
+        "propagation.remember": lambda model, tokens, *seen, binary: torch.zeros(1, len(tokens), 1),
     }.items():
-        monkeypatch.setattr(f"medvol_r1.propagation.{step}", stand_in)
+        monkeypatch.setattr(f"medvol_r1.{step}", stand_in)
 
 
 @pytest.mark.parametrize("margin", [0.3, 0.5, 1.0])

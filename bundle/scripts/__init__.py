@@ -50,6 +50,7 @@ One flow, one direction of imports: each line may import those above it, never t
     medsam2_steps               encode, decode, remember, attend: batched over objects
     tiny_medsam2                builds the small demo model
     zoom                        the part of a slice around a box
+    slice_features              slices as MedSAM2 sees them, each encoded once
     propagation                 anchor -> mask through the slices
     prompt_masks                many prompts on one volume
     bounds                      oracle prompts and the prior, to compare a prediction with
