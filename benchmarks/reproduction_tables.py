@@ -234,16 +234,24 @@ def draw_curves(results: Results) -> Figure:
 
 
 def _lines(axes: Any, results: Results, systems: Mapping[str, str], tags: Sequence[str], shares: bool = False) -> None:
-    """A colour for each system and tag, a line for each seed."""
+    """A colour for each system and tag, a line for each seed; with `shares` from its cold start on."""
     for number, (title, name, tag) in enumerate((t, n, tag) for t, n in systems.items() for tag in tags):
         label: str | None = title if len(tags) == 1 else tag.removeprefix("reward/")
         for run in _there(results, _runs(name)):
             if points := results[run]["curves"].get(tag):
                 steps, values = np.array(points).T
-                axes.plot(steps / steps[-1] if shares else steps, values, color=f"C{number}", alpha=0.7, label=label)
+                if shares:
+                    steps, values = np.append(0, steps / steps[-1]), np.append(_start(results, run, tag), values)
+                axes.plot(steps, values, color=f"C{number}", alpha=0.7, label=label)
                 label = None
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend()
     else:
         axes.text(0.5, 0.5, NOT_RUN, ha="center", transform=axes.transAxes)
+
+
+def _start(results: Results, run: str, tag: str) -> float:
+    """Where the cold start of a run's seed had ended; NaN, which is not drawn, when it is not there."""
+    points = results.get(f"cold_{run.rpartition('_')[2]}", {}).get("curves", {}).get(tag)
+    return points[-1][1] if points else float("nan")
