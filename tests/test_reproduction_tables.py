@@ -110,6 +110,13 @@ def test_curves_are_drawn_from_results():
     assert [len(axes.lines) for axes in figure.axes] == [0, 1, 1, 0]
 
 
+def test_validation_curves_begin_where_the_cold_start_of_their_seed_ended():
+    cold = {"kind": "training", "curves": {"R_a": [[1, 0.2], [3, 0.4]]}}
+    axes = draw_curves(RESULTS | {"cold_0": cold, "cold_1": {"kind": "training", "curves": {}}}).axes[2]
+    # GRPO has one validation, 0.5 at its end.
+    assert axes.lines[0].get_xydata().tolist() == [[0.0, 0.4], [1.0, 0.5]]
+
+
 def test_an_evaluation_is_kept_as_sums_over_the_queries_of_a_volume(tmp_path):
     columns = ["patient", "subset", "present", *SCORES, "pred_ml"]
     columns += ["oracle_anchor_DSC", "oracle_anchor_IoU", "prior_DSC", "prior_IoU"]
