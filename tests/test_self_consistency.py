@@ -391,7 +391,8 @@ def test_inference_writes_the_answer_and_the_map_on_the_grid_of_the_volume(run_c
         assert 0 < values.max() <= 0.75 and values.min() == 0
         assert (values[mask > 0] > 0.25 - 1e-6).all() and mask.any()
         alone_mask = np.asarray(nib.load(one / case / f"{case}_mask.nii.gz").dataobj)
-        # The greedy answer is given, another one is its equal. In a larger batch a voxel on the edge may round otherwise.
+        # The greedy answer is given, another one is its equal.
+        # In a larger batch a voxel on the edge may round otherwise.
         assert (mask != alone_mask).mean() < 1e-3
 
 
