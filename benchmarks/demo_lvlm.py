@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from medvol_r1.anchor import EvidenceAnchor, format_completion
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
-from medvol_r1.lvlm import VolumeLVLM
-from medvol_r1.median_prior import MedianPrior
-from medvol_r1.phantom import SUBSETS
-from medvol_r1.sft_trainer import score_anchor
+from medvol_r1.evaluation.median_prior import MedianPrior
+from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.phantom.scan import SUBSETS
+from medvol_r1.training.sft import score_anchor
 from tqdm import tqdm
 
 WORDINGS = ("seen wordings", "unseen wordings")

@@ -25,12 +25,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from medvol_r1.datasets.clips import LabelledVolumes, phantom_volumes
-from medvol_r1.medsam2 import load_medsam2
+from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.metrics import dice
-from medvol_r1.phantom import SUBSETS
-from medvol_r1.propagator_evaluator import PropagatorEvaluator, VolumeCase, evaluation_cases
-from medvol_r1.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from medvol_r1.phantom.scan import SUBSETS
+from medvol_r1.propagator_training.clips import LabelledVolumes, phantom_volumes
+from medvol_r1.propagator_training.evaluator import PropagatorEvaluator, VolumeCase, evaluation_cases
+from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
 from monai.transforms import Compose
 from tqdm import tqdm
 from transformers import Sam2VideoModel

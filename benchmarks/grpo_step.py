@@ -30,12 +30,12 @@ from statistics import median
 import torch
 from datasets import Dataset
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
-from medvol_r1.decoding import Sampling
+from medvol_r1.demo_models.tiny_lvlm import build_tiny_lvlm
 from medvol_r1.losses import GRPOLoss, group_advantages
-from medvol_r1.lvlm import LANGUAGE_MODEL_LINEAR, VolumeLVLM
-from medvol_r1.patches import slices_to_patches
-from medvol_r1.qwen_weights import load_qwen
-from medvol_r1.tiny_lvlm import build_tiny_lvlm
+from medvol_r1.lvlm.decoding import Sampling
+from medvol_r1.lvlm.model import LANGUAGE_MODEL_LINEAR, VolumeLVLM
+from medvol_r1.lvlm.vision import slices_to_patches
+from medvol_r1.lvlm.weights import load_qwen
 from peft import LoraConfig
 from PIL import Image
 from transformers import ProcessorMixin, TrainerCallback

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.datasets.volume_queries import VolumeQueries
-from medvol_r1.lvlm import VolumeLVLM
+from medvol_r1.lvlm.model import VolumeLVLM
 
 
 def step(lvlm: VolumeLVLM, item: VolumeQueries, packed: bool) -> tuple[float, float]:

@@ -12,8 +12,8 @@ import argparse
 import time
 
 import numpy as np
-from medvol_r1.phantom import SUBSETS, make_phantom
-from medvol_r1.queries import sample_queries
+from medvol_r1.phantom.scan import SUBSETS, make_phantom
+from medvol_r1.queries.bank import sample_queries
 
 
 def milliseconds(subset: str, volumes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 import torch
-from medvol_r1.medsam2 import load_medsam2, t512_config
+from medvol_r1.medsam2.weights import load_medsam2, t512_config
 from medvol_r1.propagation import SlicePropagator
 from tqdm import tqdm
 from transformers import Sam2VideoModel

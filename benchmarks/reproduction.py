@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from experiment_plan import PlanError, read_plan
-from medvol_r1.cluster_bootstrap import ClusterBootstrap
+from medvol_r1.evaluation.bootstrap import ClusterBootstrap
 from reproduction_results import evaluation_result, training_result
 from reproduction_tables import MismatchError, all_tables, draw_curves
 from run_queue import ROOT, ResultError, RunQueue

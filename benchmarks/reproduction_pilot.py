@@ -20,19 +20,19 @@ from typing import Any
 import numpy as np
 import torch
 from medvol_r1.anchor import EvidenceAnchor, format_completion, parse_completion
-from medvol_r1.bounds import oracle_boxes
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.datasets.volume_queries import VolumeQueries
-from medvol_r1.decoding import Sampling
-from medvol_r1.lvlm import VolumeLVLM
-from medvol_r1.medsam2 import load_medsam2
+from medvol_r1.demo_models.tiny_lvlm import build_tiny_lvlm
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.evaluation.bounds import oracle_boxes
+from medvol_r1.evaluation.tables import table
+from medvol_r1.lvlm.decoding import Sampling
+from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.metrics import dice
-from medvol_r1.phantom import SUBSETS
+from medvol_r1.phantom.scan import SUBSETS
 from medvol_r1.propagation import SlicePropagator
 from medvol_r1.rewards import ConsistencyReward
-from medvol_r1.score_tables import table
-from medvol_r1.tiny_lvlm import build_tiny_lvlm
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 
 _SLICES, _SIDE, _QUERIES, _COMPLETIONS = 16, 64, 8, 8
 

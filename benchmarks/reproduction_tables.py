@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from medvol_r1.cluster_bootstrap import ClusterBootstrap, ratio
-from medvol_r1.phantom import SUBSETS
-from medvol_r1.score_tables import interval, plain, table
+from medvol_r1.evaluation.bootstrap import ClusterBootstrap, ratio
+from medvol_r1.evaluation.tables import interval, plain, table
+from medvol_r1.phantom.scan import SUBSETS
 
 Results = Mapping[str, Mapping[str, Any]]
 """By name of the run."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from medvol_r1.medsam2 import load_medsam2
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.medsam2.weights import load_medsam2
 
 
 def main() -> None:

@@ -3,9 +3,9 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from hostile_text import HOSTILE
 from inference_stubs import NO_BOX, stub_overlay
 from medvol_r1 import command_line
-from test_cases import HOSTILE
 
 
 @pytest.fixture

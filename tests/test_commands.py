@@ -17,10 +17,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hostile_text import HOSTILE
 from inference_stubs import STUBS, stub_overlay
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from monai.bundle import ConfigParser
-from test_cases import HOSTILE
 from tiny_models import save_random_lvlm
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from medvol_r1.datasets.demo_cases import write_demo_cases
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
 from monai.bundle.config_item import ComponentLocator
 from monai.bundle.workflows import _reject_executable_logging_config

@@ -7,8 +7,8 @@ from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
-from medvol_r1.phantom import SUBSETS
-from medvol_r1.queries import SPLITS, query_bank
+from medvol_r1.phantom.scan import SUBSETS
+from medvol_r1.queries.bank import SPLITS, query_bank
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundle"
@@ -33,7 +33,14 @@ COMMANDS = (
     "python -m monai.bundle run --config_file bundle/configs/inference.json --bundle_root bundle",
     'python -m pip install -c constraints.txt -e ".[test]" && python -m pytest',
 )
-ENGINES = ("evaluator", "volume_evaluator", "sft_trainer", "grpo_trainer", "propagator_evaluator", "propagator_trainer")
+ENGINES = (
+    "evaluator",
+    "evaluation.evaluator",
+    "training.sft",
+    "training.grpo",
+    "propagator_training.evaluator",
+    "propagator_training.trainer",
+)
 
 
 def name_of(document):
@@ -96,7 +103,7 @@ def test_readme_gives_the_command_of_each_config(name):
 
 
 def test_readme_explains_every_key_of_the_evidence():
-    tree = ast.parse((SCRIPTS / "report.py").read_text(encoding="utf-8"))
+    tree = ast.parse((SCRIPTS / "report" / "case_writer.py").read_text(encoding="utf-8"))
     record = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "_record")
     returned = next(node for node in ast.walk(record) if isinstance(node, ast.Return)).value
     written = {key.value for key in returned.keys}
@@ -187,11 +194,11 @@ def test_the_map_of_the_paper_names_files_and_keys_that_exist():
     rows = [line[1:-1].split("|") for line in text.splitlines() if re.match(r"\| (Sec|Table)", line)]
     assert len(rows) > 20
     for _, files, keys, *_ in rows:
-        named = re.findall(r"`(\w+)\.py`", files)
+        named = [name.replace("/", ".") for name in re.findall(r"`([\w/]+)\.py`", files)]
         assert set(named) <= set(MODULES)
         assert named or "not built yet" in files or "not reproduced" in files
         # `name.py` (`function`, ...)
-        for file, functions in re.findall(r"`(\w+\.py)` \(((?:`\w+`(?:, )?)+)", files):
+        for file, functions in re.findall(r"`([\w/]+\.py)` \(((?:`\w+`(?:, )?)+)", files):
             source = (SCRIPTS / file).read_text(encoding="utf-8")
             assert all(f"def {function}(" in source for function in re.findall(r"`(\w+)`", functions))
         for config, key in re.findall(r"`(\w+\.json): (\w+)`", keys):

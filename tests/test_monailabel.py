@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from inference_stubs import ONE_BOX, STUBS
-from medvol_r1.phantom import make_phantom
-from medvol_r1.slice_geometry import SliceGeometry, restore_mask
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
-from medvol_r1.transforms import LoadVolumed, OrientByAffined, SampleSlicesd
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.phantom.scan import make_phantom
+from medvol_r1.volume.geometry import SliceGeometry, restore_mask
+from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, SampleSlicesd
 from tiny_models import save_random_lvlm
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"

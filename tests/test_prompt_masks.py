@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 from inference_stubs import BoxPropagator
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.prompt_masks import Prompt, prompt_masks
 from medvol_r1.propagation import SlicePropagator
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 
 LEFT, RIGHT = (0.0, 0.0, 2.0, 4.0), (6.0, 0.0, 8.0, 4.0)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden_medsam2 import GOLDEN, write_official_checkpoint
-from medvol_r1.medsam2 import load_medsam2
-from medvol_r1.medsam2_steps import decode
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.medsam2.slice_features import preprocess
+from medvol_r1.medsam2.steps import decode
+from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.propagation import SlicePropagator
-from medvol_r1.slice_features import preprocess
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 from PIL import Image
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 

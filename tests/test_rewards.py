@@ -16,12 +16,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from medvol_r1 import rewards
 from medvol_r1.anchor import EvidenceAnchor, boxes_1000_to_px, format_completion
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.losses import group_advantages
 from medvol_r1.metrics import dice
 from medvol_r1.propagation import SlicePropagator
 from medvol_r1.rewards import AxialReward, CompositeReward, ConsistencyReward, FormatReward, SpatialReward
 from medvol_r1.targets import sft_anchor
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

@@ -13,18 +13,18 @@ import pytest
 import torch
 from ignite.engine import Events
 from inference_stubs import NO_BOX, ONE_BOX, BoxPropagator, CannedNetwork
-from medvol_r1.bounds import Bounds
-from medvol_r1.cropped_mask import CroppedMask
 from medvol_r1.datasets.volume_cases import Target
 from medvol_r1.datasets.write_phantoms import write_phantoms
-from medvol_r1.decoding import Sampling
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.evaluation.bounds import Bounds
+from medvol_r1.evaluation.evaluator import VolumeEvaluator
 from medvol_r1.inferer import EvidenceInferer, evidence_of
-from medvol_r1.lvlm import VolumeLVLM
+from medvol_r1.lvlm.decoding import Sampling
+from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.prompt_masks import PromptMask
 from medvol_r1.propagation import SlicePropagator
 from medvol_r1.self_consistency import SelfConsistency, fixed_chance, mean_dice_with_others
-from medvol_r1.tiny_medsam2 import build_tiny_medsam2
-from medvol_r1.volume_evaluator import VolumeEvaluator
+from medvol_r1.volume.cropped_mask import CroppedMask
 from monai.data import MetaTensor
 from tiny_models import save_random_lvlm
 

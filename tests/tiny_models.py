@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from medvol_r1.tiny_lvlm import build_tokenizer, initialise_numbers, tiny_config
+from medvol_r1.demo_models.tiny_lvlm import build_tokenizer, initialise_numbers, tiny_config
 from transformers import Qwen3VLForConditionalGeneration
 
 TEXTS = ["the organ that secretes bile", "show both kidneys", "the liver", "where is the spleen?"]

@@ -2,104 +2,110 @@
 
 One flow, one direction of imports: each line may import those above it, never those below (tests/test_docs.py).
 
-    reasoned_error              bad input with a reason from a closed list
-    json_list                   a list that a user wrote as JSON
-    anchor                      what the language model says: key slice and boxes; parsing, formatting, 0-1000 codec
-    metrics                     visibility of the key slice, matched box IoU, DSC and IoU of masks
-    cropped_mask                a mask without the empty space around it
-    volume_metrics              DSC, IoU, NSD, HD95 of a mask
-    cluster_bootstrap           confidence intervals by resampling patients
-    device                      which device to compute on
+    errors                                bad input with a reason from a closed list
+    json_list                             a list that a user wrote as JSON
+    anchor                                the answer: key slice, boxes; parsing, formatting, 0-1000 codec
+    metrics                               visibility of the key slice, matched box IoU, DSC and IoU of masks
+    device                                which device to compute on
 
-    slice_geometry              where the shown slices lie in the source volume, and the way back
-    volume_io                   NIfTI to checked volumes
-    saved_masks                 masks that other systems saved, onto the grid of their image
-    bundle_process              another MONAI bundle on images, in a process of its own
-    bundle_runner               starts that process, finds the masks
-    benchmark_systems           the systems of a benchmark, from a JSON list
-    query_text                  the user's text, verbatim, into the image's meta data
-    transforms                  volume <-> shown slices, as dictionary transforms
+    volume.cropped_mask                   a mask without the empty space around it
+    volume.geometry                       where the shown slices lie in the source volume, and the way back
+    volume.io                             NIfTI to checked volumes
+    volume.query_text                     the user's text, verbatim, into the image's meta data
+    volume.transforms                     volume <-> shown slices, as dictionary transforms
 
-    phantom_canvas              painting with partial volume on a warped body
-    phantom_anatomy             the patient: what its structures share; trunk, chest, vessels, bowel
-    phantom_skeleton            bones, muscles of the spine, head
-    phantom_organs              the abdominal organs with labels
-    phantom_lesions             tumors and cysts of the kidneys
-    phantom                     procedural CT volumes with label maps
-    lesions                     which kidney a lesion belongs to; what a query's resolver points at
-    phrases                     the words of the queries
-    queries                     clinical questions about phantoms, composed from phrases
+    phantom.canvas                        painting with partial volume on a warped body
+    phantom.anatomy                       the patient: what its structures share; trunk, chest, vessels, bowel
+    phantom.skeleton                      bones, muscles of the spine, head
+    phantom.organs                        the abdominal organs with labels
+    phantom.lesions                       tumors and cysts of the kidneys
+    phantom.scan                          procedural CT volumes with label maps
 
-    targets                     label mask -> anchor for SFT
-    median_prior                the answer that never looks at the image
-    reasoning                   the rule-made reasoning of SFT
-    prompts                     `<slice i>` tags, chat template, neutralised user text
-    split_attention             attention of many branches behind one prefix
-    shared_prefix               many queries of a volume behind one prompt
-    patches                     slices as the vision tower reads them
-    qwen_weights                reading Qwen3-VL, what is wrong with a folder
-    encoded_volume              a volume as the language model reads it
-    decoding                    completions, token by token
-    scoring                     token log-probabilities of completions, packed and checked
-    lvlm                        Qwen3-VL: generate, token log-probabilities
-    tiny_lvlm                   builds the small demo model
-    vision_pretraining          its vision tower learns to see, before words
-    memory_plan                 what training at a given size needs
+    queries.resolvers                     which kidney a lesion belongs to; what a query's resolver points at
+    queries.phrases                       the words of the queries
+    queries.bank                          clinical questions about phantoms, composed from phrases
+    queries.reasoning                     the rule-made reasoning of SFT
 
-    medsam2                     weights of MedSAM2 as a Sam2VideoModel
-    medsam2_steps               encode, decode, remember, attend: batched over objects
-    tiny_medsam2                builds the small demo model
-    zoom                        the part of a slice around a box
-    slice_features              slices as MedSAM2 sees them, each encoded once
-    propagation                 anchor -> mask through the slices
-    prompt_masks                many prompts on one volume
-    bounds                      oracle prompts and the prior, to compare a prediction with
-    clip_network                the same steps over a clip, for training
-    propagator_loss             loss of a clip
+    targets                               label mask -> anchor for SFT
 
-    rewards                     R_f, R_a, R_s, R_c of completions, and their weighted sum
-    losses                      GRPO: advantages in a group, clipped surrogate with KL
+    lvlm.prompts                          `<slice i>` tags, chat template, neutralised user text
+    lvlm.split_attention                  attention of many branches behind one prefix
+    lvlm.shared_prefix                    many queries of a volume behind one prompt
+    lvlm.vision                           slices as the vision tower reads them
+    lvlm.weights                          reading Qwen3-VL, what is wrong with a folder
+    lvlm.encoded_volume                   a volume as the language model reads it
+    lvlm.decoding                         completions, token by token
+    lvlm.log_probs                        token log-probabilities of completions, packed and checked
+    lvlm.model                            Qwen3-VL: generate, token log-probabilities
+    lvlm.memory_plan                      what training at a given size needs
 
-    datasets.volume_queries     a volume with its queries: the unit of training
-    datasets.phantom_volumes    phantoms made on the fly
-    datasets.phantom_slices     their slices with the labels of each cell
-    datasets.write_phantoms     phantoms as files
-    datasets.demo_cases         the cases of a run that was given none
-    datasets.cases              the cases of a run
-    datasets.volume_cases       a volume with all its queries and targets: the unit of evaluation
-    datasets.listed_volumes     training volumes on disk
-    datasets.random_shapes      label volumes of shapes without names
-    datasets.clips              clips around objects, for the propagator
-    datasets.labelled_volumes   volumes on disk with label maps, to cut clips from
+    medsam2.weights                       weights of MedSAM2 as a Sam2VideoModel
+    medsam2.steps                         encode, decode, remember, attend: batched over objects
+    medsam2.zoom                          the part of a slice around a box
+    medsam2.slice_features                slices as MedSAM2 sees them, each encoded once
 
-    self_consistency            several answers to a query, their agreement, one given
-    inferer                     the chain as a MONAI inferer
-    propagation_pictures        propagated masks in TensorBoard
-    evidence_picture            query, reasoning, key slice, boxes and mask on one page
-    report                      mask, evidence JSON, picture, table
-    query_scores                what is measured of one answered query
-    score_journal               what an evaluation has finished, on disk
-    score_recorder              scores answers beside the models' work
-    score_statistics            from the rows of all queries to metrics.json
-    score_tables                metrics.json as Markdown
-    evaluation_report           metrics.json, per_query.csv, summary.md, pictures
-    compare_results             two evaluations of the same cases
-    risk_coverage               several answers: DSC against their number, risk against coverage
-    benchmark_tables            systems side by side
-    mask_benchmark              scores the masks of several systems
+    propagation                           anchor -> mask through the slices
+    prompt_masks                          many prompts on one volume
+    self_consistency                      several answers to a query, their agreement, one given
+    inferer                               the chain as a MONAI inferer
+    rewards                               R_f, R_a, R_s, R_c of completions, and their weighted sum
+    losses                                GRPO: advantages in a group, clipped surrogate with KL
 
-    resuming                    stopping at a signal, going on bit for bit
-    reference_policy            the frozen policy of the KL term
-    rollouts                    completions of a volume's queries, sampled and rewarded
-    grpo_logging                what a step of GRPO shows in TensorBoard
+    datasets.volume_queries               a volume with its queries: the unit of training
+    datasets.phantom_volumes              phantoms made on the fly
+    datasets.write_phantoms               phantoms as files
+    datasets.demo_cases                   the cases of a run that was given none
+    datasets.cases                        the cases of a run
+    datasets.volume_cases                 a volume with all its queries and targets: the unit of evaluation
+    datasets.listed_volumes               training volumes on disk
 
-    evaluator                   engine of inference
-    volume_evaluator            engine of evaluation
-    sft_trainer                 engines of stage 1: training, validation
-    grpo_trainer                engine of stage 2
-    propagator_evaluator        engine that scores a propagator
-    propagator_trainer          engine that trains one
-    command_line                the `medvol-r1` command
+    report.evidence_picture               query, reasoning, key slice, boxes and mask on one page
+    report.case_writer                    mask, evidence JSON, picture, table
+    evaluator                             engine of inference
+
+    evaluation.bootstrap                  confidence intervals by resampling patients
+    evaluation.volume_metrics             DSC, IoU, NSD, HD95 of a mask
+    evaluation.median_prior               the answer that never looks at the image
+    evaluation.bounds                     oracle prompts and the prior, to compare a prediction with
+    evaluation.tables                     metrics.json as Markdown
+    evaluation.query_scores               what is measured of one answered query
+    evaluation.statistics                 from the rows of all queries to metrics.json
+    evaluation.journal                    what an evaluation has finished, on disk
+    evaluation.recorder                   scores answers beside the models' work
+    evaluation.report                     metrics.json, per_query.csv, summary.md, pictures
+    evaluation.evaluator                  engine of evaluation
+    evaluation.compare                    two evaluations of the same cases
+    evaluation.risk_coverage              several answers: DSC against their number, risk against coverage
+
+    benchmark.saved_masks                 masks that other systems saved, onto the grid of their image
+    benchmark.bundle_process              another MONAI bundle on images, in a process of its own
+    benchmark.bundle_runner               starts that process, finds the masks
+    benchmark.systems                     the systems of a benchmark, from a JSON list
+    benchmark.tables                      systems side by side
+    benchmark.mask_benchmark              scores the masks of several systems
+
+    training.resuming                     stopping at a signal, going on bit for bit
+    training.reference_policy             the frozen policy of the KL term
+    training.rollouts                     completions of a volume's queries, sampled and rewarded
+    training.grpo_logging                 what a step of GRPO shows in TensorBoard
+    training.sft                          engines of stage 1: training, validation
+    training.grpo                         engine of stage 2
+
+    propagator_training.random_shapes     label volumes of shapes without names
+    propagator_training.clips             clips around objects, for the propagator
+    propagator_training.labelled_volumes  volumes on disk with label maps, to cut clips from
+    propagator_training.clip_network      the same steps over a clip, for training
+    propagator_training.loss              loss of a clip
+    propagator_training.pictures          propagated masks in TensorBoard
+    propagator_training.evaluator         engine that scores a propagator
+    propagator_training.trainer           engine that trains one
+
+    demo_models.vision_pretraining        its vision tower learns to see, before words
+    demo_models.phantom_slices            their slices with the labels of each cell
+    demo_models.tiny_lvlm                 builds the small demo model
+    demo_models.tiny_medsam2              builds the small demo model
+
+    command_line                          the `medvol-r1` command
 
 Nothing imports the engines; configs name them.
 

@@ -14,7 +14,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
-from .decoding import Sampling
+from .lvlm.decoding import Sampling
 from .prompt_masks import Prompt, prompt_masks, prompt_of
 from .propagation import SlicePropagator
 from .self_consistency import SelfConsistency, fixed_chance

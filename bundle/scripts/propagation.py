@@ -21,9 +21,9 @@ from torch import Tensor
 from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE
 
-from .medsam2_steps import Decoded, Memory, attend, decode, remember, without_memory
-from .slice_features import SliceFeatures
-from .zoom import Crop, boxes_in_crops, crop_around, whole_slice
+from .medsam2.slice_features import SliceFeatures
+from .medsam2.steps import Decoded, Memory, attend, decode, remember, without_memory
+from .medsam2.zoom import Crop, boxes_in_crops, crop_around, whole_slice
 
 _DIRECTIONS = (1, -1)
 

@@ -18,10 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from .cropped_mask import CroppedMask, common_crops
-from .decoding import Sampling
+from .lvlm.decoding import Sampling
 from .metrics import dice
 from .prompt_masks import PromptMask
+from .volume.cropped_mask import CroppedMask, common_crops
 
 CHOICES = ("agreement", "agreement_and_iou", "vote")
 ABSTAINED = "abstained"

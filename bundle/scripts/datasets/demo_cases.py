@@ -8,8 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from ..phantom import SEEDS, make_phantom
-from ..queries import CONCEPTS, sample_queries
+from ..phantom.scan import SEEDS, make_phantom
+from ..queries.bank import CONCEPTS, sample_queries
 
 # Held out from training, like all of this split, and its wording too.
 _SUBSET, _SPLIT, _SEED = "organs", "validation", SEEDS["validation"][0]

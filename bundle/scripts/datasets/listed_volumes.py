@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from ..anchor import format_completion
 from ..json_list import read_json_list
-from ..query_text import check_query
-from ..reasoning import rule_made_think
+from ..queries.reasoning import rule_made_think
 from ..targets import sft_anchor
-from ..transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from ..volume.query_text import check_query
+from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
 from .cases import DatalistError
 from .volume_queries import VolumeQueries
 

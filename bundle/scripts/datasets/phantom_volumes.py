@@ -9,11 +9,11 @@ import torch
 from torch.utils.data import Dataset
 
 from ..anchor import format_completion
-from ..phantom import SUBSETS, make_phantom, seeds_of
-from ..queries import sample_queries
-from ..reasoning import name_of_mask, rule_made_think
-from ..slice_geometry import uniform_slice_index
+from ..phantom.scan import SUBSETS, make_phantom, seeds_of
+from ..queries.bank import sample_queries
+from ..queries.reasoning import name_of_mask, rule_made_think
 from ..targets import sft_anchor
+from ..volume.geometry import uniform_slice_index
 from .volume_queries import VolumeQueries
 
 # Slices of a training phantom; between these, at random.

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from monai.data import Dataset, MetaTensor
 
-from ..cropped_mask import CroppedMask
-from ..phantom import SUBSETS
-from ..query_text import check_query
-from ..slice_geometry import SliceGeometry, shown_mask
-from ..volume_io import check_same_grid, read_volume
+from ..phantom.scan import SUBSETS
+from ..volume.cropped_mask import CroppedMask
+from ..volume.geometry import SliceGeometry, shown_mask
+from ..volume.io import check_same_grid, read_volume
+from ..volume.query_text import check_query
 from .cases import failure_of, read_datalist, target_mask
 from .write_phantoms import write_phantoms
 

@@ -18,9 +18,9 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from ..lesions import describe, select
-from ..phantom import SEEDS, SUBSETS, Phantom, make_phantom
-from ..queries import CONCEPTS, Concept, Query, sample_queries
+from ..phantom.scan import SEEDS, SUBSETS, Phantom, make_phantom
+from ..queries.bank import CONCEPTS, Concept, Query, sample_queries
+from ..queries.resolvers import describe, select
 
 
 def write_phantoms(

@@ -1,0 +1,1 @@
+"""Masks of other systems on the same cases."""

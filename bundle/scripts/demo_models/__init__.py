@@ -1,0 +1,1 @@
+"""Builds the small models of the repository."""

@@ -1,0 +1,1 @@
+"""Scores of answered queries, tables with intervals."""

@@ -1,0 +1,62 @@
+"""What the two halves could do at most, and what needs no image: prompts to compare a prediction with.
+
+- `oracle_anchor`: the true key slice and its true boxes, so that all of the error is the propagator's.
+- `oracle_boxes`: the true boxes of the *predicted* key slice, so that drawing boxes costs nothing.
+- `prior`: the median answer of the target in other patients, see `median_prior`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..anchor import boxes_1000_to_px
+from ..prompt_masks import Prompt, prompt_of
+from ..targets import components_to_boxes
+from .median_prior import MedianPrior, prior_name
+
+BOUNDS = ("oracle_anchor", "oracle_boxes", "prior")
+
+
+class Bounds:
+    """The prompts of the wanted bounds.
+
+    Args:
+        names: some of `BOUNDS`.
+        prior: JSON file of `median_prior`, read if it is wanted.
+
+    Raises:
+        ValueError: an unknown or repeated name, or a prior that cannot be read.
+    """
+
+    def __init__(self, names: Sequence[str] = (), prior: str | Path | None = None) -> None:
+        if isinstance(names, str) or set(names) - set(BOUNDS) or len(set(names)) < len(names):
+            raise ValueError(f"bounds is {names!r}; a list of some of {list(BOUNDS)}, each once, is legal.")
+        self.names = tuple(names)
+        self.prior = MedianPrior.load(prior or "") if "prior" in names else None
+
+    def prompts(self, entry: Mapping[str, Any], truth: np.ndarray, key_index: int | None) -> dict[str, Prompt | None]:
+        """A prompt for each bound; None where there is nothing to start from, whose mask is empty.
+
+        Args:
+            entry: of the datalist; its `subset` and `target` name it to the prior.
+            truth: bool [S, H, W], the target on the shown slices.
+            key_index: of the prediction, None if it has none.
+        """
+        prompts = {
+            "oracle_anchor": oracle_boxes(truth, int(np.count_nonzero(truth, axis=(1, 2)).argmax())),
+            "oracle_boxes": None if key_index is None else oracle_boxes(truth, key_index),
+        }
+        if self.prior is not None:
+            anchor = self.prior.anchor(prior_name(entry), len(truth))
+            boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, *truth.shape[1:])
+            prompts["prior"] = prompt_of(anchor.key_index, boxes)
+        return {name: prompts[name] for name in self.names}
+
+
+def oracle_boxes(truth: np.ndarray, key_index: int) -> Prompt | None:
+    """The true boxes of a slice of truth [S, H, W]; None where it shows nothing."""
+    return prompt_of(key_index, np.array(components_to_boxes(truth[key_index])))

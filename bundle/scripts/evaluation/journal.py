@@ -1,0 +1,140 @@
+"""What an evaluation has finished, on disk: an interrupted run goes on where it was, and never mixes settings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets.cases import PATHS
+from .query_scores import Answer
+
+SETTINGS_FILE, FINISHED_FILE, ANSWERS_FOLDER = "settings.json", "finished.jsonl", "answers"
+
+
+class SettingsError(ValueError):
+    """The folder holds results of other settings."""
+
+
+class ScoreJournal:
+    """The finished volumes of one evaluation.
+
+    `settings.json` says what was evaluated how. `finished.jsonl` has a line for each volume, `{"case", "rows",
+    "evidence"}`, written at once when all its queries are scored. `answers/<case>.npz` has the masks of its
+    predictions. A line that was cut off by the interruption counts for nothing.
+
+    Args:
+        output_dir: made when absent.
+        settings: JSON types, see `run_settings`; all results in a folder share them.
+
+    Raises:
+        SettingsError: the folder holds results of other settings.
+    """
+
+    def __init__(self, output_dir: str | Path, settings: Mapping[str, Any]) -> None:
+        self.output_dir = Path(output_dir)
+        self.settings = json.loads(json.dumps(settings))
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        known = self.output_dir / SETTINGS_FILE
+        if known.exists():
+            self._compare(json.loads(known.read_text(encoding="utf-8")))
+        else:
+            known.write_text(json.dumps(self.settings, indent=1) + "\n", encoding="utf-8")
+        self._finished = {volume["case"]: volume for volume in self._read()}
+
+    def pending(self, volumes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """The volumes (`datasets.volume_cases.read_volume_cases`) that are still to be done."""
+        return [volume for volume in volumes if volume["case"] not in self._finished]
+
+    def append(self, item: Mapping[str, Any], answers: Sequence[Answer], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps the answers of a volume and their rows."""
+        shape = next((answer.mask.shape for answer in answers if answer.mask is not None), (0, 0, 0))
+        masks = [np.zeros(shape, bool) if answer.mask is None else answer.mask for answer in answers]
+        path = self._answers(item["case"])
+        path.parent.mkdir(exist_ok=True)
+        np.savez_compressed(path, bits=np.packbits(np.stack(masks).reshape(len(masks), -1), axis=1), shape=shape)
+        evidence = [None if answer.evidence is None else dict(answer.evidence) for answer in answers]
+        volume = {"case": item["case"], "rows": list(rows), "evidence": evidence}
+        with (self.output_dir / FINISHED_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(volume, ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._finished[item["case"]] = volume
+
+    def rows(self, volumes: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The rows of finished volumes, in the order of the datalist."""
+        return [row for volume in volumes for row in self._finished.get(volume["case"], {"rows": []})["rows"]]
+
+    def answer(self, volume: Mapping[str, Any], number: int) -> tuple[dict[str, Any] | None, np.ndarray]:
+        """Evidence and mask bool [S, H, W] of the query with that number of a finished volume."""
+        with np.load(self._answers(volume["case"])) as kept:
+            shape = tuple(int(length) for length in kept["shape"])
+            mask = np.unpackbits(kept["bits"][number], count=int(np.prod(shape))).reshape(shape).astype(bool)
+        return self._finished[volume["case"]]["evidence"][number], mask
+
+    def _answers(self, case: str) -> Path:
+        return self.output_dir / ANSWERS_FOLDER / f"{case}.npz"
+
+    def _read(self) -> list[dict[str, Any]]:
+        """Whole lines; what the interruption left of the last one is removed from the file."""
+        path = self.output_dir / FINISHED_FILE
+        if not path.exists():
+            return []
+        *lines, rest = path.read_bytes().split(b"\n")
+        if rest:
+            with path.open("r+b") as file:
+                file.truncate(sum(len(line) + 1 for line in lines))
+        return [json.loads(line) for line in lines]
+
+    def _compare(self, before: Mapping[str, Any]) -> None:
+        names = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]
+        if names:
+            told = "; ".join(
+                f"`{name}` is {before.get(name)!r} there, {self.settings.get(name)!r} now" for name in names
+            )
+            raise SettingsError(
+                f"output_dir {self.output_dir} holds results of other settings: {told}. Give another `output_dir`, or "
+                "remove that folder to begin anew."
+            )
+
+
+def run_settings(
+    volumes: Sequence[Mapping[str, Any]], files: Mapping[str, str | None], values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Everything that the numbers depend on.
+
+    Args:
+        volumes: see `datasets.volume_cases.read_volume_cases`.
+        files: weights and the like by name, a file or a folder each; what is neither (a name of the hub, null) stands
+            for itself.
+        values: other settings by name, JSON types.
+
+    Returns:
+        JSON types; instead of the list and of files a digest of their contents.
+    """
+    listed = [{**volume, "queries": [_absolute(entry) for entry in volume["queries"]]} for volume in volumes]
+    datalist = hashlib.sha256(json.dumps([_absolute(volume) for volume in listed], sort_keys=True).encode())
+    return {"datalist": datalist.hexdigest()[:16], **{name: digest(path) for name, path in files.items()}, **values}
+
+
+def _absolute(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """With paths that do not depend on where the run was started."""
+    return {key: str(Path(value).absolute()) if key in PATHS else value for key, value in entry.items()}
+
+
+def digest(path: str | Path | None) -> str | None:
+    """SHA-256 (first 16 digits) of a file, or of a folder's names and contents; a path that is neither stands."""
+    if path is None or not Path(path).exists():
+        return None if path is None else str(path)
+    files = [Path(path)] if Path(path).is_file() else sorted(file for file in Path(path).rglob("*") if file.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            name = "" if file == Path(path) else file.relative_to(path).as_posix()
+            total.update(name.encode() + b"\0" + hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()[:16]

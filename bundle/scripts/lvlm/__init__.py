@@ -1,0 +1,5 @@
+"""The vision-language model: prompts, decoding, log-probabilities."""
+
+from .model import VolumeLVLM
+
+__all__ = ["VolumeLVLM"]

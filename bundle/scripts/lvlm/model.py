@@ -1,0 +1,298 @@
+"""The large vision-language model: Qwen3-VL over the slices of a volume.
+
+Loading and the network are transformers'; what is here is the volume around it: slices to patches, one prompt prefix
+per volume, vision features computed once, many queries and samples behind the same prefix (see `decoding`, `scoring`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
+
+from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
+from .decoding import Completion, Sampling, decode
+from .encoded_volume import EncodedVolume
+from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
+from .prompts import INSTRUCTION, PromptBuilder
+from .split_attention import use_split_attention
+from .vision import slices_to_patches, stretched_channels
+from .weights import WeightsError, load_qwen
+
+# The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
+LANGUAGE_MODEL_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+class VolumeLVLM(nn.Module):
+    """Qwen3-VL that reads the slices of a volume and answers queries with an evidence anchor (paper, Sec. 2.3).
+
+    Light to construct: configuration, tokenizer and weights are read at the first use, onto the device that the module
+    was moved to. It survives `copy.deepcopy` before and after that.
+
+    Args:
+        path: a local folder in transformers' format, or a hub id.
+        adapter: folder of a PEFT adapter to put on top and merge, or several, merged one after the other: that of SFT
+            and then that of GRPO, say; None for none.
+        dtype: of the weights: `float32`, `bfloat16` or `float16`.
+        slice_size: side in pixels that slices are resized to for this model; None takes them as they come.
+        instruction: see `PromptBuilder`.
+        max_new_tokens: longest completion (paper: 256).
+        sampling: how tokens are chosen in `forward` and as default of `generate`.
+        default_query: what `forward` asks when it gets an image alone.
+        packing: how `log_probs` lets completions share the prefix, see `scoring`. At the first use it is compared with
+            separate sequences, and replaced with a warning if it differs.
+
+    Raises:
+        WeightsError: at the first use, when the weights are missing, damaged or of another architecture.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        adapter: str | Sequence[str] | None = None,
+        dtype: str = "float32",
+        slice_size: int | None = None,
+        instruction: str = INSTRUCTION,
+        max_new_tokens: int = 256,
+        sampling: Sampling | None = None,
+        default_query: str = "the liver",
+        packing: Packing = "split",
+    ) -> None:
+        super().__init__()
+        if dtype not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype must be float32, bfloat16 or float16, got {dtype!r} (config key `dtype`).")
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
+        if packing not in PACKINGS:
+            raise ValueError(f"packing must be one of {', '.join(PACKINGS)}, got {packing!r}.")
+        self.path = str(path)
+        self.adapters = [adapter] if isinstance(adapter, str) else list(adapter or ())
+        self.dtype = getattr(torch, dtype)
+        self.slice_size = slice_size
+        self.instruction = instruction
+        self.max_new_tokens = max_new_tokens
+        self.sampling = sampling or Sampling()
+        self.default_query = default_query
+        self.packing = packing
+        self._packing_is_checked = packing == "none"
+        # The only state before loading: where the module lives, and the format that a checkpoint of it has.
+        self.register_buffer("format_version", torch.tensor(1))
+        self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
+        self._prompts: PromptBuilder | None = None
+
+    # Loading and saving -------------------------------------------------------------------------------------------
+
+    def load(self) -> VolumeLVLM:
+        """Reads the weights now, if that has not happened yet."""
+        if self.qwen is not None:
+            return self
+        for folder in self.adapters:
+            if not (Path(folder) / "adapter_config.json").is_file():
+                raise WeightsError(f"No PEFT adapter in {folder!r}: it has no adapter_config.json (key `adapter`).")
+        qwen = load_qwen(self.path, self.dtype)
+        for folder in self.adapters:
+            qwen = PeftModel.from_pretrained(qwen, folder).merge_and_unload()
+        use_split_attention(qwen.model.language_model)
+        self._prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
+        self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
+        return self
+
+    def add_lora(
+        self, rank: int = 128, alpha: float = 256.0, dropout: float = 0.0, target_modules: str = LANGUAGE_MODEL_LINEAR
+    ) -> VolumeLVLM:
+        """Puts a trainable LoRA adapter on the frozen weights (paper, Sec. 3.1.3: rank 128, all linear layers).
+
+        Args:
+            rank: of the adapter.
+            alpha: scale; the update is multiplied with alpha / rank.
+            dropout: on the adapter's input.
+            target_modules: regular expression over the names of linear layers; the default leaves the vision tower out.
+        """
+        config = LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=target_modules)
+        self.qwen = get_peft_model(self.load().qwen, config)
+        return self
+
+    def unfreeze(self) -> VolumeLVLM:
+        """Makes every weight trainable (for the small model)."""
+        self.load().qwen.requires_grad_(True)
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Writes what was trained: the adapter alone with LoRA, else the whole model; the tokenizer in both cases."""
+        self.load().qwen.save_pretrained(folder)
+        self.prompts.tokenizer.save_pretrained(folder)
+
+    @property
+    def base(self) -> Qwen3VLForConditionalGeneration:
+        """The network itself, below an adapter."""
+        qwen = self.load().qwen
+        return qwen.get_base_model() if hasattr(qwen, "get_base_model") else qwen
+
+    @property
+    def prompts(self) -> PromptBuilder:
+        """Builds prompts with the model's own tokenizer."""
+        if self._prompts is None:
+            self.load()
+        return cast(PromptBuilder, self._prompts)
+
+    # Volume -> prefix ---------------------------------------------------------------------------------------------
+
+    def encode(self, slices: torch.Tensor) -> EncodedVolume:
+        """Vision features and prompt prefix of a volume.
+
+        Args:
+            slices: float [S, H, W] or [S, 3, H, W] in 0..1.
+
+        Raises:
+            ValueError: another shape, sides that do not divide into visual tokens, or three channels for a model that
+                makes its own (see `patches.stretched_channels`).
+        """
+        base = self.base
+        device = self.format_version.device
+        vision = base.config.vision_config
+        slices = self._as_rgb(slices).to(device)
+        pixels = slices_to_patches(slices, vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
+        grid = torch.tensor([[1, slices.shape[2] // vision.patch_size, slices.shape[3] // vision.patch_size]])
+        grid = grid.repeat(len(slices), 1).to(device)
+        features = base.model.get_image_features(pixels.to(base.dtype), grid, return_dict=True)
+        tokens_per_slice = int(grid[0].prod()) // vision.spatial_merge_size**2
+        ids = torch.tensor(self.prompts.prefix_ids(len(slices), tokens_per_slice), device=device)
+        visual_mask = ids == base.config.image_token_id
+        positions, _ = base.model.get_rope_index(
+            ids[None], mm_token_type_ids=visual_mask[None].int(), image_grid_thw=grid
+        )
+        return EncodedVolume(
+            prefix_ids=ids,
+            position_ids=positions[:, 0],
+            visual_mask=visual_mask,
+            visual_embeds=torch.cat(list(features.pooler_output)),
+            deepstack=tuple(torch.cat(list(feature)) for feature in features.deepstack_features),
+            num_slices=len(slices),
+            grid=grid,
+        )
+
+    # Completions --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def generate(
+        self,
+        volume: EncodedVolume | torch.Tensor,
+        queries: Sequence[str],
+        *,
+        num_samples: int = 1,
+        sampling: Sampling | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[list[Completion]]:
+        """Answers queries about a volume; the prefix is prefilled once for all of them.
+
+        Args:
+            volume: from `encode`, or slices as `encode` takes them.
+            queries: K texts, verbatim from the user.
+            num_samples: G completions for each query.
+            sampling: default: the module's.
+            generator: for sampling, on the module's device.
+
+        Returns:
+            K lists of G completions.
+        """
+        if isinstance(volume, torch.Tensor):
+            volume = self.encode(volume)
+        tails = self._tails(queries, volume)
+        with _evaluating(self.qwen):
+            return decode(
+                self.base,
+                self.prompts.tokenizer,
+                volume,
+                tails,
+                num_samples,
+                sampling or self.sampling,
+                self.max_new_tokens,
+                generator,
+            )
+
+    def log_probs(
+        self, volume: EncodedVolume, queries: Sequence[str], completions: Sequence[Sequence[torch.Tensor]]
+    ) -> list[list[torch.Tensor]]:
+        """Log-probabilities of given completions, packed behind the volume's prefix as `packing` says.
+
+        Args:
+            volume: from `encode`.
+            queries: K texts.
+            completions: for each query its completions' ids, int64 [n] each, end token included.
+
+        Returns:
+            For each query a list of [n], float32 (float64 for a float64 network).
+        """
+        tails = self._tails(queries, volume)
+        completions = [[ids.to(volume.prefix_ids.device) for ids in answers] for answers in completions]
+        if not self._packing_is_checked and any(completions):
+            with _evaluating(self.qwen):
+                self.packing = trusted_packing(self.base, volume, tails, completions, self.packing)
+            self._packing_is_checked = True
+        return completion_log_probs(self.base, volume, tails, completions, self.packing)
+
+    def forward(self, image: torch.Tensor, query: str | Sequence[str] | None = None) -> torch.Tensor:
+        """The anchor as a mask: the predicted boxes filled on the key slice, zero elsewhere.
+
+        Args:
+            image: float [B, C, S, H, W] in 0..1, C is 1 or 3.
+            query: one text for all, or one for each of B; default: `default_query`.
+
+        Returns:
+            float32 [B, 1, S, H, W] of 0 and 1; all zero where the completion does not parse.
+        """
+        if query is None:
+            query = self.default_query
+        queries = [query] * len(image) if isinstance(query, str) else list(query)
+        mask = torch.zeros(len(image), 1, *image.shape[2:], device=image.device)
+        for item, text in enumerate(queries):
+            completion = self.generate(image[item].transpose(0, 1), [text])[0][0]
+            anchor = parse_completion(completion.text, num_slices=image.shape[2])
+            if isinstance(anchor, ParseFailure):
+                continue
+            boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, image.shape[3], image.shape[4])
+            for x1, y1, x2, y2 in np.rint(boxes).astype(int):
+                mask[item, 0, anchor.key_index, y1:y2, x1:x2] = 1
+        return mask
+
+    # Inside -------------------------------------------------------------------------------------------------------
+
+    def _as_rgb(self, slices: torch.Tensor) -> torch.Tensor:
+        """[S, H, W] or [S, 1 or 3, H, W] to float [S, 3, H, W] of the size that the model reads."""
+        if slices.ndim == 3:
+            slices = slices[:, None]
+        if slices.ndim != 4 or slices.shape[1] not in (1, 3) or len(slices) == 0:
+            raise ValueError(f"Slices must have the shape [S, H, W] or [S, 3, H, W], got {list(slices.shape)}.")
+        # A MetaTensor would carry the volume's meta data through the whole network.
+        slices = slices.as_tensor() if hasattr(slices, "as_tensor") else slices
+        slices = slices.float()
+        if self.slice_size is not None and tuple(slices.shape[2:]) != (self.slice_size, self.slice_size):
+            size = (self.slice_size, self.slice_size)
+            slices = F.interpolate(slices, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+        ranges = getattr(self.base.config.vision_config, "channel_ranges", None)
+        return stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
+
+    def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
+        """What stands between the prefix and a completion, int64 [n] for each query."""
+        return [torch.tensor(self.prompts.tail_ids(query), device=volume.prefix_ids.device) for query in queries]
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Without dropout, and without gradient checkpointing, which in training would take the cache away."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -1,0 +1,1 @@
+"""Trains a MedSAM2 on clips around objects."""

@@ -1,0 +1,1 @@
+"""Clinical questions, what they point at, and rule-made reasoning."""

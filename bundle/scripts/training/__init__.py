@@ -1,0 +1,1 @@
+"""Engines of stages 1 and 2, and what they share."""

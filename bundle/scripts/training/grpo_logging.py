@@ -1,0 +1,154 @@
+"""What a step of GRPO writes to TensorBoard: scalars, sampled completions as text, and their evidence as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from matplotlib.figure import Figure
+from monai.handlers import TensorBoardHandler
+
+from ..anchor import FAILURE_REASONS
+from ..inferer import evidence_of
+from ..propagation import SlicePropagator
+from ..report.evidence_picture import draw_evidence
+from ..volume.geometry import SliceGeometry
+from .rollouts import Rollouts
+
+
+def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
+    """The scalars of a step, by tag.
+
+    `reward/total` with its largest possible value `reward/best`, `reward/<term>` unweighted; `policy/...` as in
+    `grpo_trainer.Update` and the entropy of the next token in nats; `completion/tokens`, and the fraction that was cut
+    at the token limit; the fraction of groups with equal rewards; how many targets are on none of the shown slices; how
+    many completions did not parse, by reason; seconds of each part and completion tokens a second of all of them.
+
+    Args:
+        output: of `GRPOTrainer`.
+    """
+    rollouts, update = output["rollouts"], output["update"]
+    completions = [one for volume in rollouts for one in volume.flat]
+    records = [volume.record for volume in rollouts]
+    tokens = sum(len(one.ids) for one in completions)
+    seconds = {
+        "sampling": sum(volume.sampling_seconds for volume in rollouts),
+        "reward": sum(volume.reward_seconds for volume in rollouts),
+        "update": output["update_seconds"],
+    }
+    terms = {name: fmean(value for record in records for value in record.terms[name]) for name in records[0].terms}
+    return {
+        "loss": update.loss,
+        "reward/total": fmean(value for record in records for value in record.totals),
+        "reward/best": records[0].best,
+        **{f"reward/{name}": value for name, value in terms.items()},
+        "policy/kl": update.kl,
+        "policy/entropy": sum(one.entropy * len(one.ids) for one in completions) / tokens,
+        "policy/clip_fraction": update.clip_fraction,
+        "policy/mean_ratio": update.mean_ratio,
+        "policy/grad_norm": update.grad_norm,
+        "completion/tokens": tokens / len(completions),
+        "completion/cut_fraction": fmean(not one.finished for one in completions),
+        "groups/zero_std_fraction": torch.cat([volume.equal for volume in rollouts]).float().mean().item(),
+        "targets/absent": sum(record.absent_targets for record in records) // len(rollouts[0].completions[0]),
+        **{f"failures/{reason}": sum(r.failures.get(reason, 0) for r in records) for reason in FAILURE_REASONS},
+        "speed/tokens_per_second": tokens / sum(seconds.values()),
+        **{f"speed/{name}_seconds": value for name, value in seconds.items()},
+    }
+
+
+class RolloutWriter(TensorBoardHandler):
+    """Handler: now and then one group of completions as text, with its rewards, and the best of it as a picture.
+
+    Args:
+        log_dir: of the events.
+        every: steps between two; the first step is written as well.
+        propagator: draws the mask of the picture, through all slices.
+    """
+
+    def __init__(self, log_dir: str, every: int, propagator: SlicePropagator) -> None:
+        super().__init__(log_dir=log_dir)
+        self.every, self.propagator = every, propagator
+
+    def attach(self, engine: Engine) -> None:
+        """Called by the trainer."""
+        engine.add_event_handler(
+            Events.ITERATION_COMPLETED(event_filter=lambda _, step: (step - 1) % self.every == 0), self.write
+        )
+        engine.add_event_handler(Events.COMPLETED, self.close)
+
+    def write(self, engine: Engine) -> None:
+        """Text and picture of a group of the batch's first volume; the groups take turns."""
+        rollouts: Rollouts = engine.state.output["rollouts"][0]
+        step = engine.state.iteration
+        group = (step - 1) // self.every % len(rollouts.completions)
+        self._writer.add_text("rollouts", group_text(rollouts, group), step)
+        self._writer.add_figure("rollouts", group_picture(rollouts, group, self.propagator), step)
+        self._writer.flush()
+
+
+def group_text(rollouts: Rollouts, group: int) -> str:
+    """Query and completions of a group, best first, as indented text: what a model wrote is not markdown."""
+    names = list(rollouts.record.terms)
+    lines = [f"{rollouts.item.case}: {rollouts.item.texts[group]}", f"total  {'  '.join(names)}  advantage"]
+    for index in rollouts.rewards[group].argsort(descending=True, stable=True).tolist():
+        terms = "  ".join(f"{value:.2f}" for value in _terms(rollouts, group, index).values())
+        completion = rollouts.completions[group][index]
+        cut = "" if completion.finished else " [cut at the token limit]"
+        lines.append(f"{rollouts.rewards[group, index]:.3f}  {terms}  {rollouts.advantages[group, index]:+.2f}")
+        lines.append(f"    {completion.text}{cut}")
+    return "\n".join(f"    {line}" for text in lines for line in text.splitlines())
+
+
+def group_picture(rollouts: Rollouts, group: int, propagator: SlicePropagator) -> Figure:
+    """The evidence of a group's best completion beside the target, drawn as a cube: slices know no spacing."""
+    item, mask = rollouts.item, rollouts.item.masks[group].numpy()
+    best = int(rollouts.rewards[group].argmax())
+    evidence = evidence_of(rollouts.completions[group][best].text, *mask.shape)
+    key_index, predicted = evidence["key_index"], np.zeros_like(mask)
+    if evidence["boxes_px"]:
+        predicted = propagator.mask(item.slices, key_index, evidence["boxes_px"]).cpu().numpy()
+    record = evidence | {
+        "query": item.texts[group],
+        "key_slice": None if key_index is None else key_index + 1,
+        "source_slice": key_index,
+        "slices_shown": len(mask),
+        "voxels": int(predicted.sum()),
+        "volume_ml": None,
+    }
+    slices = item.slices.cpu().numpy()
+    return draw_evidence(
+        _columns_first(slices if slices.ndim == 3 else slices[:, 0]),
+        _columns_first(predicted),
+        _cube(mask.shape),
+        record,
+        window_hu=(0.0, 1.0),
+        truth=_columns_first(mask),
+        scores=_terms(rollouts, group, best),
+    )
+
+
+def _terms(rollouts: Rollouts, group: int, index: int) -> dict[str, float]:
+    """What one completion earned on each term."""
+    flat = group * len(rollouts.completions[group]) + index
+    return {name: values[flat] for name, values in rollouts.record.terms.items()}
+
+
+def _columns_first(slices: np.ndarray) -> np.ndarray:
+    """[S, H, W] to the voxel order of `_cube`: columns, rows, slices."""
+    return slices.transpose(2, 1, 0)
+
+
+def _cube(shape: tuple[int, ...]) -> SliceGeometry:
+    """Geometry of slices [S, H, W] that are a volume by themselves: LPS, as high as it has rows."""
+    num_slices, height, width = shape
+    return SliceGeometry(
+        source_shape=(width, height, num_slices),
+        source_affine=np.diag([-1.0, -1.0, height / num_slices, 1.0]),
+        orientation=np.array([[0, 1], [1, 1], [2, 1]]),
+        source_index=np.arange(num_slices),
+    )

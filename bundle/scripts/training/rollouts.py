@@ -1,0 +1,137 @@
+"""The sampling half of GRPO (paper, Sec. 2.2 and 2.5): a volume's queries answered G times each, and rewarded.
+
+The volume's prefix is encoded once and shared by all K x G completions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ..datasets.volume_queries import VolumeQueries
+from ..losses import group_advantages
+from ..lvlm.decoding import Completion, Sampling
+from ..lvlm.encoded_volume import EncodedVolume
+from ..lvlm.model import VolumeLVLM
+from ..rewards import CompositeReward, RewardRecord
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Completions of a volume's queries, K groups of G, and what they earned.
+
+    Args:
+        item: the volume and its queries.
+        volume: the prefix that they were sampled behind; it holds no gradient.
+        completions: K lists of G.
+        rewards: float32 [K, G], weighted sums.
+        advantages: float32 [K, G]; 0 in a group of equal rewards.
+        record: each term, failures and absent targets; its lists are in the order of the flattened completions.
+        sampling_seconds: time to encode and sample.
+        reward_seconds: time to score.
+    """
+
+    item: VolumeQueries
+    volume: EncodedVolume
+    completions: Sequence[Sequence[Completion]]
+    rewards: Tensor
+    advantages: Tensor
+    record: RewardRecord
+    sampling_seconds: float
+    reward_seconds: float
+
+    @property
+    def equal(self) -> Tensor:
+        """bool [K], the groups of equal rewards: nothing in them is better than the rest ("zero std")."""
+        return (self.rewards == self.rewards[:, :1]).all(dim=1)
+
+    @property
+    def flat(self) -> list[Completion]:
+        """The K * G completions, group after group."""
+        return list(chain.from_iterable(self.completions))
+
+
+class RolloutSampler:
+    """Samples completions and scores them.
+
+    The loss takes log-probabilities at temperature 1 over all tokens. That is what completions are drawn from with the
+    default `sampling`; with another one they are drawn a little off the policy that is optimised.
+
+    Args:
+        reward: of completions; see `rewards`.
+        num_generations: G, completions of a query; they are compared with each other.
+        sampling: how tokens are drawn; default: temperature 1, all tokens.
+        scale_advantages: divide by the group's standard deviation (paper, Eq. 2).
+        generator: of the draws, on the network's device; its state belongs into checkpoints.
+        bf16: the language model under bfloat16 autocast, as in the update.
+
+    Raises:
+        ValueError: num_generations below 2, or greedy sampling; in a call, a reward that is not a finite number.
+    """
+
+    def __init__(
+        self,
+        reward: CompositeReward,
+        num_generations: int = 4,
+        *,
+        sampling: Sampling | None = None,
+        scale_advantages: bool = True,
+        generator: torch.Generator | None = None,
+        bf16: bool = False,
+    ) -> None:
+        if num_generations < 2:
+            raise ValueError(
+                f"num_generations is {num_generations}; a completion is compared with the others of its query, so "
+                "give 2 or more (config key `num_generations`)."
+            )
+        sampling = sampling or Sampling(temperature=1.0)
+        if sampling.temperature == 0:
+            raise ValueError("Greedy completions of a query are all equal; give a `temperature` above 0 (1 is usual).")
+        self.reward, self.num_generations, self.sampling = reward, num_generations, sampling
+        self.scale_advantages, self.generator, self.bf16 = scale_advantages, generator, bf16
+
+    @torch.no_grad()
+    def __call__(self, network: VolumeLVLM, item: VolumeQueries) -> Rollouts:
+        """G completions of each query of a volume, with their rewards and advantages.
+
+        Args:
+            network: the policy, in evaluation mode.
+            item: the volume and its K queries.
+        """
+        started = time.perf_counter()
+        volume = network.encode(item.slices)
+        with torch.autocast(volume.prefix_ids.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            completions = network.generate(
+                volume,
+                item.texts,
+                num_samples=self.num_generations,
+                sampling=self.sampling,
+                generator=self.generator,
+            )
+        sampled = time.perf_counter()
+        # The same objects for all completions: that is how a reward knows that they share the volume.
+        masks = [mask.cpu().numpy() for mask in item.masks]
+        slices = item.slices.cpu()
+        self.reward(
+            completions=[completion.text for group in completions for completion in group],
+            masks=[mask for mask in masks for _ in range(self.num_generations)],
+            slices=[slices] * (len(masks) * self.num_generations),
+        )
+        record = cast(RewardRecord, self.reward.last)
+        rewards = torch.tensor(record.totals).reshape(len(masks), self.num_generations)
+        return Rollouts(
+            item=item,
+            volume=volume,
+            completions=completions,
+            rewards=rewards,
+            advantages=group_advantages(rewards, scale=self.scale_advantages),
+            record=record,
+            sampling_seconds=sampled - started,
+            reward_seconds=time.perf_counter() - sampled,
+        )

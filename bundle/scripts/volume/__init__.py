@@ -1,0 +1,1 @@
+"""A volume and its shown slices: reading, geometry, windows, the way back."""

@@ -1,0 +1,152 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from medvol_r1.datasets.cases import DatalistError, read_datalist
+from medvol_r1.datasets.volume_cases import Target, VolumeCaseDataset, read_volume_cases
+from medvol_r1.volume.geometry import SliceGeometry, shown_mask
+from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from monai.transforms import Compose
+
+SHAPE = (18, 14, 10)
+# Oblique, permuted and flipped: array axes near superior, left, anterior.
+AFFINE = np.array([[0.1, -1.5, 0, 5], [0, 0.1, 1.5, 6], [3.0, 0, 0.1, 7], [0, 0, 0, 1]])
+
+
+def save(path, voxels, affine=AFFINE):
+    nib.save(nib.Nifti1Image(voxels, affine), path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rng = np.random.default_rng(0)
+    save(tmp_path / "ct.nii.gz", rng.normal(0, 300, SHAPE).astype(np.int16))
+    save(tmp_path / "map.nii.gz", rng.integers(0, 4, SHAPE).astype(np.uint8))
+    return tmp_path
+
+
+def write(folder, entries):
+    path = folder / "datalist.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def preprocessing(size=16):
+    return Compose(
+        [
+            LoadVolumed("image"),
+            OrientByAffined("image"),
+            SampleSlicesd("image", 6),
+            WindowHUd("image"),
+            ResizeSlicesd("image", size),
+        ]
+    )
+
+
+def prepared(folder, entries):
+    return VolumeCaseDataset(read_volume_cases(write(folder, entries), folder / "demo"), preprocessing())
+
+
+def test_queries_of_a_volume_stand_together_in_the_order_of_the_list(folder):
+    entries = [{"image": i, "query": q, "case": q} for i, q in (("a.nii", "1"), ("b.nii", "2"), ("a.nii", "3"))]
+    volumes = read_volume_cases(write(folder, entries), folder)
+    assert [(volume["case"], [entry["query"] for entry in volume["queries"]]) for volume in volumes] == [
+        ("1", ["1", "3"]),
+        ("2", ["2"]),
+    ]
+    assert volumes[0]["queries"][0]["patient"] == "a.nii", "without a patient the volume is one"
+
+
+def test_a_counterpart_is_found_among_the_other_queries_of_the_volume(folder):
+    entries = [
+        {"image": "a.nii", "query": "1", "target": "right kidney", "label": "m.nii", "label_values": [2]},
+        {"image": "a.nii", "query": "2", "target": "left kidney", "label": "m.nii", "label_values": [3]},
+        {"image": "b.nii", "query": "3", "target": "left kidney", "label": "n.nii"},
+        {"image": "a.nii", "query": "4", "target": "liver", "label": "m.nii", "label_values": [1]},
+    ]
+    first, second = read_volume_cases(write(folder, entries), folder)
+    assert first["queries"][0]["opposite_label"] == str(folder / "m.nii")
+    assert [entry.get("opposite_values") for entry in first["queries"]] == [[3], [2], None]
+    assert "opposite_label" not in second["queries"][0]
+
+
+def test_targets_by_label_values_on_both_grids(folder):
+    label = np.asarray(nib.load(folder / "map.nii.gz").dataobj)
+    entries = [
+        {"image": "ct.nii.gz", "query": "all", "label": "map.nii.gz"},
+        {"image": "ct.nii.gz", "query": "some", "label": "map.nii.gz", "label_values": [1, 3]},
+        {"image": "ct.nii.gz", "query": "none"},
+    ]
+    item = prepared(folder, entries)[0]
+    everything, some, nothing = item["targets"]
+    np.testing.assert_array_equal(everything.source.full(), label > 0)
+    np.testing.assert_array_equal(some.source.full(), np.isin(label, (1, 3)))
+    assert some.shown.shape == item["image"].shape[1:] == (6, 16, 16)
+    assert nothing is None and item["failures"] == [None] * 3 and some.opposite is None
+
+
+def test_the_shown_target_is_what_the_transforms_make_of_its_label(folder):
+    keys = ["image", "label"]
+    by_transforms = Compose(
+        [
+            LoadVolumed(keys),
+            OrientByAffined(keys),
+            SampleSlicesd(keys, 6),
+            ResizeSlicesd(keys, 11, mode=["bilinear", "nearest"]),
+        ]
+    )({"image": folder / "ct.nii.gz", "label": folder / "map.nii.gz"})
+    label = np.asarray(nib.load(folder / "map.nii.gz").dataobj)
+    shown = shown_mask(label == 2, SliceGeometry.from_meta(by_transforms["image"].meta), 11, 11)
+    assert torch.equal(torch.from_numpy(shown), by_transforms["label"][0].as_tensor() == 2)
+    with pytest.raises(ValueError, match=r"a mask of shape \(2, 2, 2\) is not on the source grid \(18, 14, 10\)"):
+        shown_mask(np.zeros((2, 2, 2), bool), SliceGeometry.from_meta(by_transforms["image"].meta), 11, 11)
+
+
+def test_what_is_bad_fails_alone(folder):
+    save(folder / "moved.nii.gz", np.ones(SHAPE, np.uint8), np.diag([1.5, 1.5, 3.0, 1.0]))
+    save(folder / "nan.nii.gz", np.full(SHAPE, np.nan, np.float32))
+    entries = [
+        {"image": "ct.nii.gz", "query": "good", "label": "map.nii.gz"},
+        {"image": "ct.nii.gz", "query": " ", "label": "map.nii.gz"},
+        {"image": "ct.nii.gz", "query": "no label file", "label": "gone.nii.gz"},
+        {"image": "ct.nii.gz", "query": "another space", "label": "moved.nii.gz"},
+        {"image": "ct.nii.gz", "query": "not a number", "label": "nan.nii.gz"},
+        {"image": "gone.nii.gz", "query": "no volume", "label": "map.nii.gz", "case": "lost"},
+    ]
+    good, broken = prepared(folder, entries)
+    assert [failure and failure["reason"] for failure in good["failures"]] == [None, "empty_query", None, None, None]
+    reasons = [target["reason"] for target in good["targets"][2:]]
+    assert reasons == ["missing_file", "label_mismatch", "non_finite_voxels"]
+    assert "image" not in broken and broken["failures"][0]["reason"] == "missing_file"
+    assert isinstance(broken["targets"][0], Target) and broken["targets"][0].shown is None
+
+
+def test_without_a_datalist_phantoms_of_each_subset_are_written(tmp_path):
+    volumes = read_volume_cases(None, tmp_path / "demo", phantoms_per_subset=1, queries_per_phantom=2)
+    assert [volume["queries"][0]["subset"] for volume in volumes] == ["organs", "whole_body", "renal"]
+    assert [len(volume["queries"]) for volume in volumes] == [2, 2, 2]
+    assert (tmp_path / "demo" / "datalist.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "entry, message",
+    [
+        ({"target": 3}, '"target" of entry 1 of .* is 3; give a text, or leave it out'),
+        ({"implicitness": "2"}, "\"implicitness\" of entry 1 of .* is '2'; give a whole number"),
+        ({"implicitness": True}, '"implicitness" .* is True'),
+        ({"label_values": 2}, '"label_values" of entry 1 of .* is 2; give a list of whole numbers, at least one'),
+        ({"label_values": []}, r'"label_values" of entry 1 of .* is \[\]'),
+        ({"opposite_values": [1.5]}, r'"opposite_values" .* is \[1.5\]'),
+        ({"opposite_label": ""}, '"opposite_label" of entry 1 of .* is \'\'; give a text that is not empty'),
+    ],
+)
+def test_a_description_that_is_not_one(tmp_path, entry, message):
+    with pytest.raises(DatalistError, match=message):
+        read_datalist(write(tmp_path, [{"image": "a", "query": "q", **entry}]))
+
+
+def test_null_in_a_description_is_as_good_as_nothing(tmp_path):
+    cases = read_datalist(write(tmp_path, [{"image": "a", "query": "q", "type": None, "subset": "renal"}]))
+    assert "type" not in cases[0] and cases[0]["subset"] == "renal"

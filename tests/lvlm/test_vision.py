@@ -1,0 +1,39 @@
+"""The channels that a model makes from one window. The patches themselves are checked in test_lvlm.py."""
+
+import pytest
+import torch
+from medvol_r1.demo_models.tiny_lvlm import CHANNEL_RANGES
+from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.lvlm.vision import stretched_channels
+from tiny_models import save_random_lvlm
+
+
+def test_channels_by_hand():
+    """0.5 of the window -160..240 is 40 HU: in -20..140 it is 60 / 160 = 0.375; it is below 80..240, so 0."""
+    slices = torch.tensor([0.0, 0.5, 0.7, 1.0]).reshape(1, 1, 2, 2)
+    channels = stretched_channels(slices, CHANNEL_RANGES)
+    assert channels.shape == (1, 3, 2, 2)
+    expected = [[0.0, 0.5, 0.7, 1.0], [0.0, 0.375, 0.875, 1.0], [0.0, 0.0, 0.25, 1.0]]
+    torch.testing.assert_close(channels[0].flatten(1), torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+def test_ranges_travel_with_the_weights(tmp_path):
+    """A model says in its config how it was trained; without a word it gets three equal channels, as Qwen's own do."""
+    model = VolumeLVLM(str(save_random_lvlm(tmp_path / "one", channel_ranges=CHANNEL_RANGES)))
+    slices = torch.rand(2, 32, 32)
+    model.save(tmp_path / "copy")
+    again = VolumeLVLM(str(tmp_path / "copy"))
+    plain = VolumeLVLM(str(save_random_lvlm(tmp_path / "plain", channel_ranges=None)))
+    seen = model.encode(slices).visual_embeds
+    torch.testing.assert_close(again.encode(slices).visual_embeds, seen)
+    assert (plain.encode(slices).visual_embeds - seen).abs().max() > 1e-4  # the same seed, other channels
+    three = stretched_channels(slices[:, None], CHANNEL_RANGES)
+    torch.testing.assert_close(plain.encode(three).visual_embeds, seen)
+
+
+def test_three_windows_for_a_model_that_makes_its_own(tmp_path):
+    model = VolumeLVLM(str(save_random_lvlm(tmp_path, channel_ranges=CHANNEL_RANGES)))
+    with pytest.raises(
+        ValueError, match="makes its channels from one window, got 3 .*`windows`"
+    ):
+        model.encode(torch.rand(2, 3, 32, 32))

@@ -1,0 +1,128 @@
+"""train.json run end to end on phantoms: logs, checkpoints, resuming, and what it saves."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from ignite.engine import Events
+from medvol_r1.datasets.demo_cases import write_demo_cases
+from medvol_r1.lvlm.model import VolumeLVLM
+from monai.bundle import ConfigWorkflow
+from monai.bundle import run as run_bundle
+from safetensors.torch import load_file
+from tiny_models import save_random_lvlm
+
+BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
+CONFIG = BUNDLE / "configs" / "train.json"
+SMALL = {
+    "num_slices": 6,
+    "slice_size": 48,
+    "queries_per_volume": 2,
+    "validate_every": 1,
+    "validation_volumes": 1,
+    "batch_size": 1,
+    "patch_size": 12,
+    "subsets": ["organs"],
+}
+
+
+@pytest.fixture(autouse=True)
+def bundle_on_path(monkeypatch):
+    monkeypatch.setattr(sys, "path", [str(BUNDLE), *sys.path])
+
+
+def train(folder, max_steps, sigterm_at=None, **changes):
+    workflow = ConfigWorkflow(
+        str(CONFIG),
+        workflow_type="train",
+        logging_file=False,
+        bundle_root=str(BUNDLE),
+        output_dir=str(folder),
+        max_steps=max_steps,
+        **(SMALL | changes),
+    )
+    workflow.initialize()
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    if sigterm_at:
+        strike = Events.ITERATION_STARTED(once=sigterm_at)
+        trainer.add_event_handler(strike, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    workflow.run()
+    return trainer.state
+
+
+def test_it_trains_logs_saves_and_resumes(tmp_path):
+    state = train(tmp_path, max_steps=2)
+    assert (state.iteration, state.epoch) == (2, 2)
+    assert list((tmp_path / "tensorboard").glob("events.out.tfevents.*"))
+    assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["checkpoint_epoch=2.pt"]
+    trained = VolumeLVLM(str(tmp_path / "lvlm"), slice_size=48).load()
+    start = VolumeLVLM(str(tmp_path / "tiny_lvlm"), slice_size=48).load()
+    changed = [
+        not torch.equal(weight, start.get_parameter(name))
+        for name, weight in trained.named_parameters()
+        if "deepstack" not in name
+    ]
+    assert all(changed)
+    # the same command goes on where the run stopped
+    resumed = train(tmp_path, max_steps=3)
+    assert (resumed.iteration, resumed.epoch) == (3, 3)
+    checkpoint = torch.load(tmp_path / "checkpoints" / "checkpoint_epoch=3.pt", weights_only=True)
+    assert checkpoint["lr_scheduler"]["last_epoch"] == 3
+    assert {len(checkpoint), *checkpoint} == {4, "trainer", "network", "optimizer", "lr_scheduler"}
+
+
+def test_sigterm_writes_a_checkpoint_and_the_run_goes_on_to_the_same_weights(tmp_path):
+    lvlm = str(save_random_lvlm(tmp_path / "start"))
+    train(tmp_path / "whole", max_steps=4, validate_every=2, lvlm_path=lvlm)
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path / "stopped", max_steps=4, validate_every=2, lvlm_path=lvlm, sigterm_at=3)
+    assert ended.value.code == 143 and not (tmp_path / "stopped" / "lvlm").exists()
+    state = train(tmp_path / "stopped", max_steps=4, validate_every=2, lvlm_path=lvlm)
+    assert state.iteration == 4
+    whole, resumed = (load_file(tmp_path / run / "lvlm" / "model.safetensors") for run in ("whole", "stopped"))
+    assert all(torch.equal(weight, resumed[name]) for name, weight in whole.items())
+
+
+def test_lora_saves_an_adapter_alone(tmp_path):
+    train(tmp_path, max_steps=1, lora_rank=2)
+    assert (tmp_path / "lvlm" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "lvlm" / "model.safetensors").exists()
+    VolumeLVLM(str(tmp_path / "tiny_lvlm"), adapter=str(tmp_path / "lvlm")).load()
+
+
+def test_the_4b_overlay_prints_a_plan_and_trains_nothing(tmp_path, capsys):
+    overlay = BUNDLE / "configs" / "qwen3vl_4b.json"
+    run_bundle(
+        config_file=[str(CONFIG), str(overlay)],
+        bundle_root=str(BUNDLE),
+        output_dir=str(tmp_path / "out"),
+        logging_file=False,
+        max_steps=20,
+    )
+    printed = capsys.readouterr().out
+    assert "4,702.1 M" in printed and "264.2 M (5.62%)" in printed and "Nothing was trained" in printed
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_4b_overlay_trains_an_adapter_on_listed_volumes_when_told_to(tmp_path):
+    datalist = str(write_demo_cases(tmp_path / "cases"))
+    save_random_lvlm(tmp_path / "lvlm")
+    run_bundle(
+        config_file=[str(CONFIG), str(BUNDLE / "configs" / "qwen3vl_4b.json")],
+        init_id="setup",
+        run_id="training",
+        bundle_root=str(BUNDLE),
+        logging_file=False,
+        lvlm_path=str(tmp_path / "lvlm"),
+        train_datalist=datalist,
+        validation_datalist=datalist,
+        output_dir=str(tmp_path / "out"),
+        num_slices=4,
+        slice_size=32,
+        lora_rank=2,
+    )
+    assert (tmp_path / "out" / "lvlm" / "adapter_model.safetensors").is_file()
+    assert list((tmp_path / "out" / "checkpoints").iterdir())
