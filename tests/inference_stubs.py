@@ -1,9 +1,12 @@
 """Stand-ins for the two models, so that tests of the inference side say what the models answer."""
 
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import torch
+from medvol_r1.lvlm.decoding import Sampling
 from torch import nn
 
 ONE_BOX = '<think>Seen best here.</think><answer>{"key_slice": 2, "bbox_2d_list": [[250, 500, 750, 1000]]}</answer>'
@@ -39,6 +42,34 @@ class CannedNetwork(nn.Module):
 
     def forward(self, image, query=None):
         return torch.zeros(len(image), 1, *image.shape[2:])
+
+
+class DyingNetwork(CannedNetwork):
+    """Stops the process when it has answered as many volumes as DIE_AFTER says."""
+
+    def encode(self, slices):
+        if len(self.shapes) == int(os.environ.get("DIE_AFTER", 1_000)):
+            os.kill(os.getpid(), signal.SIGKILL) if os.environ.get("DIE_HARD") else self.interrupt()
+        with open(os.environ["ENCODED"], "a") as file:
+            file.write("volume\n")
+        return super().encode(slices)
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+
+class SeveralAnswers(CannedNetwork):
+    """Greedily the first of its answers, sampled the others in turn, whatever is asked."""
+
+    def __init__(self, answers) -> None:
+        super().__init__(answers[0])
+        self.answers = answers
+        self.asked: list[tuple[int, Sampling | None]] = []
+
+    def generate(self, volume, queries, *, num_samples=1, sampling=None):
+        self.asked.append((num_samples, sampling))
+        texts = self.answers[:1] if sampling is None else self.answers[1 : 1 + num_samples]
+        return [[SimpleNamespace(text=text) for text in texts] for _ in queries]
 
 
 class BoxPropagator:

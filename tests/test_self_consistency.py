@@ -5,14 +5,13 @@ import json
 import runpy
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from inference_stubs import NO_BOX, ONE_BOX, BoxPropagator, CannedNetwork
+from inference_stubs import NO_BOX, ONE_BOX, BoxPropagator, CannedNetwork, SeveralAnswers
 from medvol_r1.datasets.volume_cases import Target
 from medvol_r1.datasets.write_phantoms import write_phantoms
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
@@ -35,20 +34,6 @@ SHAPE = (3, 8, 16)
 
 def box(key_slice, *boxes):
     return f'<think></think><answer>{{"key_slice": {key_slice}, "bbox_2d_list": {json.dumps(boxes)}}}</answer>'
-
-
-class SeveralAnswers(CannedNetwork):
-    """Greedily the first of its answers, sampled the others in turn, whatever is asked."""
-
-    def __init__(self, answers) -> None:
-        super().__init__(answers[0])
-        self.answers = answers
-        self.asked: list[tuple[int, Sampling | None]] = []
-
-    def generate(self, volume, queries, *, num_samples=1, sampling=None):
-        self.asked.append((num_samples, sampling))
-        texts = self.answers[:1] if sampling is None else self.answers[1 : 1 + num_samples]
-        return [[SimpleNamespace(text=text) for text in texts] for _ in queries]
 
 
 # Masks by hand ------------------------------------------------------------------------------------------------------
@@ -356,7 +341,7 @@ def phantoms(tmp_path_factory):
 def run_config(tmp_path, monkeypatch, phantoms):
     """Runs inference.json, or evaluate.json on top, from inside the bundle, with canned answers and a real MedSAM2."""
     build_tiny_medsam2(image_size=64, seed=3).save_pretrained(tmp_path / "medsam2")
-    network = {"_target_": "test_self_consistency.SeveralAnswers", "answers": ANSWERS}
+    network = {"_target_": "inference_stubs.SeveralAnswers", "answers": ANSWERS}
     (tmp_path / "stubs.json").write_text(
         json.dumps({"network_def": network, "slice_size": 32, "medsam2_path": str(tmp_path / "medsam2")})
     )

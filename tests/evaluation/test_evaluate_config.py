@@ -12,27 +12,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from inference_stubs import STUBS, CannedNetwork
+from inference_stubs import STUBS
 from medvol_r1.datasets.write_phantoms import write_phantoms
 from medvol_r1.evaluation.compare import main as compare_results
 from medvol_r1.evaluation.query_scores import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["configs/inference.json", "configs/evaluate.json"]
-
-
-class DyingNetwork(CannedNetwork):
-    """Stops the process when it has answered as many volumes as DIE_AFTER says."""
-
-    def encode(self, slices):
-        if len(self.shapes) == int(os.environ.get("DIE_AFTER", 1_000)):
-            os.kill(os.getpid(), signal.SIGKILL) if os.environ.get("DIE_HARD") else self.interrupt()
-        with open(os.environ["ENCODED"], "a") as file:
-            file.write("volume\n")
-        return super().encode(slices)
-
-    def interrupt(self):
-        raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +55,7 @@ def rows_of(folder):
 
 
 def dying():
-    return {"network_def": {"_target_": "test_evaluate_config.DyingNetwork"}}
+    return {"network_def": {"_target_": "inference_stubs.DyingNetwork"}}
 
 
 def test_all_files_are_written_and_agree(evaluate, phantoms):

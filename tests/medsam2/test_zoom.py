@@ -120,7 +120,7 @@ def bright_is_inside(monkeypatch):
         return Decoded(logits, logits, ones[:, None], ones, ones)
 
     for step, stand_in in {
-        "slice_features.encode": see,
+        "medsam2.slice_features.encode": see,
         "propagation.decode": threshold,
         "propagation.attend": lambda model, tokens, *memories: tokens,
         "propagation.without_memory": lambda model, tokens: tokens,
