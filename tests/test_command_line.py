@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +21,7 @@ def ct(tmp_path):
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """Runs the command with the stubs; returns the evidence."""
-    monkeypatch.setattr("sys.path", list(__import__("sys").path))
+    monkeypatch.setattr("sys.path", list(sys.path))
     overlay = stub_overlay(tmp_path / "overlay.json")
 
     def run_command(image, *arguments):
@@ -72,10 +74,33 @@ def test_a_case_that_fails_ends_with_its_reason(run, ct, query, message):
         run(ct, query)
 
 
-def test_a_missing_image_ends_with_its_reason(run, tmp_path, capsys):
-    with pytest.raises(SystemExit, match=r"nowhere \(missing_file\)"):
-        run(tmp_path / "nowhere.nii.gz", "the liver")
-    assert "nowhere.nii.gz does not exist; correct the path" in capsys.readouterr().out
+@pytest.mark.parametrize("name", ["$HOME", "2024_05_01", "a,b", "a#b", "%x", "@seed", "$import os", "None", "it's"])
+def test_the_results_lie_in_the_folder_that_was_named(ct, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    overlay = stub_overlay(tmp_path / "overlay.json")
+    command_line.main([str(ct), "the liver", "--output_dir", name, "--config_file", overlay])
+    assert (tmp_path / name / "some ct" / "some ct_evidence.json").is_file()
+
+
+@pytest.mark.parametrize(
+    "arguments, status, told",
+    [
+        (["--help"], 0, "Segment what a query asks for"),
+        (["nowhere.nii.gz", "liver"], 1, "medvol-r1: nowhere.nii.gz does not exist; correct the path."),
+        ([__file__, "liver", "--config_file", "nowhere.json"], 1, "medvol-r1: nowhere.json does not exist"),
+    ],
+)
+def test_help_and_a_wrong_path_import_no_model(arguments, status, told):
+    """That takes ten seconds; without it the answer comes at once."""
+    program = (
+        "import sys; from medvol_r1.command_line import main\n"
+        "try: main(sys.argv[1:])\n"
+        "finally: print('imported:', sorted({'torch', 'monai', 'numpy', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status and told in done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "imported: []"
 
 
 def test_a_device_that_is_not_there_is_named_without_a_traceback(ct, tmp_path, monkeypatch):

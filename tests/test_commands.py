@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from traceback import format_exception
 
+import monai.bundle
 import nibabel as nib
 import numpy as np
 import pytest
@@ -115,6 +116,22 @@ def test_a_query_on_the_command_line_is_taken_verbatim(run_stubs, ct, tmp_path, 
     assert json.loads((tmp_path / "out" / "ct" / "ct_evidence.json").read_text(encoding="utf-8"))["query"] == query
     mask, image = nib.load(tmp_path / "out" / "ct" / "ct_mask.nii.gz"), nib.load(ct)
     assert mask.shape == image.shape and np.array_equal(mask.affine, image.affine)
+
+
+@pytest.mark.parametrize(
+    "name", ["20240501", "2024_05_01", "1e5", "a,b", "[run]", "None", "a#b", "$HOME", "{a:b}", "True", "@seed", "'a'"]
+)
+def test_the_results_lie_in_the_folder_that_was_named(ct, tmp_path, monkeypatch, name):
+    """Also where python-fire and MONAI's parser take the name for a number, a list or an expression."""
+    overlay = stub_overlay(tmp_path / "overlay.json")
+    configs = f"['{ROOT}/bundle/configs/inference.json','{overlay}']"
+    arguments = ["run", "--config_file", configs, "--bundle_root", str(ROOT / "bundle"), "--output_dir", name]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    program = str(Path(monai.bundle.__file__).with_name("__main__.py"))
+    monkeypatch.setattr(sys, "argv", [program, *arguments, "--image", str(ct), "--query", "liver"])
+    runpy.run_module("monai.bundle", run_name="__main__")
+    assert (tmp_path / name / "ct" / "ct_evidence.json").is_file()
 
 
 def test_a_cuda_device_that_is_not_there_is_a_clear_error(run_stubs, ct):

@@ -3,6 +3,7 @@
 One flow, one direction of imports: each line may import those above it, never those below (tests/test_docs.py).
 
     errors                                bad input with a reason from a closed list
+    command_arguments                     texts of a command line, as they were written
     json_list                             a list that a user wrote as JSON
     anchor                                the answer: key slice, boxes; parsing, formatting, 0-1000 codec
     metrics                               visibility of the key slice, matched box IoU, DSC and IoU of masks

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from monai.bundle import ConfigWorkflow
+from .command_arguments import literal
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     options = _parser().parse_args(arguments)
     bundle_root = find_bundle()
+    _check_files([options.image, *options.config_file])
     with tempfile.TemporaryDirectory() as folder:
         datalist = Path(folder) / "datalist.json"
         entry = {"image": str(Path(options.image).absolute()), "query": options.query}
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             overrides["device"] = options.device
         configs = [str(bundle_root / "configs" / "inference.json"), *options.config_file]
         try:
-            _run(configs, bundle_root / "configs", overrides)
+            _run(configs, bundle_root / "configs", {key: literal(text) for key, text in overrides.items()})
         except Exception as error:
             if options.traceback:
                 raise
@@ -71,7 +72,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_files(paths: Sequence[str]) -> None:
+    """A mistyped path is told at once, before seconds of imports."""
+    for path in paths:
+        if not Path(path).exists():
+            raise SystemExit(f"medvol-r1: {path} does not exist; correct the path.")
+
+
 def _run(configs: list[str], config_root: Path, overrides: dict[str, str]) -> None:
+    from monai.bundle import ConfigWorkflow  # takes ten seconds, which --help and a mistyped path need not
+
     workflow = ConfigWorkflow(
         config_file=configs,
         meta_file=str(config_root / "metadata.json"),

@@ -8,7 +8,6 @@ from hostile_text import HOSTILE
 from medvol_r1.datasets.cases import (
     CaseDataset,
     DatalistError,
-    argument_text,
     failure_of,
     read_cases,
     read_datalist,
@@ -75,12 +74,6 @@ def test_a_query_of_the_command_line_is_taken_from_the_arguments(text, form):
     query = ["--query", text] if first.endswith(" ") else [first + text]
     cases = read_cases(image="ct.nii.gz", arguments=["run", "--image", "$x/ct.nii.gz", *query])
     assert cases == [{"image": "$x/ct.nii.gz", "query": text, "case": "ct"}]
-
-
-def test_the_last_of_repeated_arguments_counts():
-    assert argument_text(["--query", "a", "--query=b"], "query") == "b"
-    assert argument_text(["--query"], "query") is None
-    assert argument_text(["--queryx=1"], "query") is None
 
 
 def test_half_a_command_line_is_an_error():

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from monai.data import Dataset
 
+from ..command_arguments import argument_text
 from ..json_list import read_json_list
 from .demo_cases import write_demo_cases
 
@@ -98,17 +99,6 @@ def read_datalist(path: str | Path) -> list[dict[str, Any]]:
 def target_mask(label: np.ndarray, label_values: Sequence[int] | None) -> np.ndarray:
     """Where a label is the target, bool: one of `label_values`, or not 0 where these are None."""
     return label != 0 if label_values is None else np.isin(label, label_values)
-
-
-def argument_text(arguments: Sequence[str], name: str) -> str | None:
-    """The text behind `--name`, or in `--name=text`, verbatim; the last one counts, None when there is none."""
-    found = None
-    for position, argument in enumerate(arguments):
-        if argument == f"--{name}" and position + 1 < len(arguments):
-            found = arguments[position + 1]
-        elif argument.startswith(f"--{name}="):
-            found = argument.partition("=")[2]
-    return found
 
 
 def failure_of(error: BaseException, case: str) -> dict[str, str]:

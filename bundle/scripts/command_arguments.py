@@ -1,0 +1,66 @@
+"""Texts of a command line, verbatim: to python-fire and MONAI's config parser a text is a value.
+
+They read `--output_dir 2024_05_01` as a number, `a,b` as a tuple, `[run]` as a list, `a#b` as `a::b`, evaluate what
+starts with `$`, and drop `None`. A folder of that name is meant by whoever writes it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import MutableMapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PATH_OPTIONS = (
+    *("output_dir", "dataset_dir", "checkpoint_dir", "resume_from", "init_path"),
+    *("datalist", "train_datalist", "validation_datalist", "image", "systems", "prior"),
+    *("lvlm_path", "lvlm_adapter", "medsam2_path"),
+)
+"""Top-level keys of the configs that hold a path. `bundle_root` is none of them: it is needed to find this module."""
+
+
+def argument_text(arguments: Sequence[str], name: str) -> str | None:
+    """The text behind `--name`, or in `--name=text`, verbatim; the last one counts, None when there is none.
+
+    Args:
+        arguments: of the command line.
+        name: with underscores; in the arguments dashes may stand for them, as python-fire has it.
+    """
+    found = None
+    for position, argument in enumerate(arguments):
+        option, equals, text = argument.partition("=")
+        if not option.startswith("--") or option[2:].replace("-", "_") != name:
+            continue
+        if equals:
+            found = text
+        elif position + 1 < len(arguments):
+            found = arguments[position + 1]
+    return found
+
+
+def restore_paths(resolved: MutableMapping[str, Any], arguments: Sequence[str] | None = None) -> None:
+    """Puts the paths of `python -m monai.bundle run`, as they were written, in the place of what MONAI made of them.
+
+    It is the second step of a config's `initialize`, before anything refers to a path. What comes too late for it: a
+    path that starts with `%` (it stops the parser) or with `$import`.
+
+    Args:
+        resolved: what MONAI has resolved so far, by key; `__local_refs` in an expression of a config.
+        arguments: of the command line; default: those of the process if it runs `monai.bundle`, else none.
+    """
+    if arguments is None:
+        started = Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
+        arguments = sys.argv[1:] if started else ()
+    for name in PATH_OPTIONS:
+        text = argument_text(arguments, name)
+        if text is not None and not text.startswith("--"):  # an option without a value, and the next one
+            resolved[name] = text
+
+
+def literal(text: str) -> str:
+    r"""A config's value that stands for this very text: an expression of escapes alone, in which MONAI finds nothing.
+
+    >>> literal("$a")
+    "$'\\U00000024\\U00000061'"
+    """
+    return "$'" + "".join(f"\\U{ord(character):08x}" for character in text) + "'"
