@@ -2,7 +2,7 @@
 
 One flow, one direction of imports: each line may import those above it, never those below (tests/test_docs.py).
 
-    errors                                bad input with a reason from a closed list
+    errors                                bad input with a reason from a closed list; what to tell of a failure
     command_arguments                     texts of a command line, as they were written
     json_list                             a list that a user wrote as JSON
     anchor                                the answer: key slice, boxes; parsing, formatting, 0-1000 codec
@@ -27,7 +27,7 @@ One flow, one direction of imports: each line may import those above it, never t
     queries.bank                          clinical questions about phantoms, composed from phrases
     queries.reasoning                     the rule-made reasoning of SFT
 
-    targets                               label mask -> anchor for SFT
+    targets                               label -> mask of the target -> anchor for SFT
 
     lvlm.prompts                          `<slice i>` tags, chat template, neutralised user text
     lvlm.split_attention                  attention of many branches behind one prefix

@@ -1,4 +1,4 @@
-"""An error whose reason is one of a closed list, so that failures can be counted."""
+"""An error whose reason is one of a closed list, so that failures can be counted; what to tell of any error."""
 
 from __future__ import annotations
 
@@ -25,3 +25,19 @@ class ReasonedError(ValueError):
     def __reduce__(self):
         # The default would call the class with the message alone, and fail to cross a process boundary.
         return type(self), (self.reason, str(self))
+
+
+def failure_of(error: BaseException, case: str) -> dict[str, str]:
+    """What to tell of an error: `case`, `reason` and `message`.
+
+    MONAI wraps what a transform raises. The reason is that of the first error in the chain that has one (`VolumeError`,
+    `QueryError`), else the type of the innermost.
+    """
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    for link in chain:
+        reason = getattr(link, "reason", None)
+        if isinstance(reason, str):
+            return {"case": case, "reason": reason, "message": str(link)}
+    return {"case": case, "reason": type(chain[-1]).__name__, "message": str(chain[-1])}

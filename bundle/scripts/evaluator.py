@@ -15,7 +15,7 @@ from monai.transforms import Transform
 from monai.utils.enums import CommonKeys
 from torch import nn
 
-from .datasets.cases import failure_of
+from .errors import failure_of
 
 _logger = logging.getLogger(__name__)
 

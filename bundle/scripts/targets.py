@@ -1,6 +1,8 @@
-"""From a label mask to what stage 1 (SFT) teaches: a key slice and its boxes."""
+"""From a label to its target's mask, and to what stage 1 (SFT) teaches of it: a key slice and its boxes."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -8,6 +10,11 @@ from scipy import ndimage
 from .anchor import EvidenceAnchor, boxes_px_to_1000
 
 _EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
+
+
+def target_mask(label: np.ndarray, label_values: Sequence[int] | None) -> np.ndarray:
+    """Where a label is the target, bool: one of `label_values`, or not 0 where these are None."""
+    return label != 0 if label_values is None else np.isin(label, label_values)
 
 
 def components_to_boxes(
@@ -48,8 +55,8 @@ def components_to_boxes(
 def sft_anchor(mask: np.ndarray, rng: np.random.Generator, top_k: int = 4) -> EvidenceAnchor:
     """Draw a training anchor by Top-K visibility sampling (paper 2.4).
 
-    The slices are ranked by foreground area and the key slice is one of the first `top_k` that show the target, all
-    alike probable: several slices are good evidence, and the model should not learn that only one is.
+    The slices are ranked by foreground area and the key slice is one of the first `top_k` that show the target, each
+    with the same probability: several slices are good evidence, and the model should not learn that only one is.
 
     Args:
         mask: target `[S, H, W]`, nonzero is foreground.

@@ -8,12 +8,10 @@ from hostile_text import HOSTILE
 from medvol_r1.datasets.cases import (
     CaseDataset,
     DatalistError,
-    failure_of,
     read_cases,
     read_datalist,
 )
-from medvol_r1.volume.io import VolumeError
-from medvol_r1.volume.query_text import QueryError, QueryToMetad
+from medvol_r1.volume.query_text import QueryToMetad
 from medvol_r1.volume.transforms import LoadVolumed
 from monai.transforms import Compose
 
@@ -120,19 +118,3 @@ def test_one_bad_case_becomes_a_record_and_the_others_are_prepared(tmp_path):
     }
     assert "missing.nii.gz does not exist" in items[0]["failure"]["message"]
     assert "10000 characters, at most 2000" in items[3]["failure"]["message"]
-
-
-def chained(*errors):
-    """The first error, caused by the second, and so on."""
-    for outer, inner in zip(errors, errors[1:], strict=False):
-        outer.__cause__ = inner
-    return errors[0]
-
-
-def test_the_reason_is_that_of_the_typed_error_within_the_wrapping():
-    error = chained(RuntimeError("applying transform"), VolumeError("not_nifti", "bad file"), OSError("low"))
-    assert failure_of(error, "a") == {"case": "a", "reason": "not_nifti", "message": "bad file"}
-    error = chained(RuntimeError("applying transform"), QueryError("not_text", "no text"))
-    assert failure_of(error, "a")["reason"] == "not_text"
-    error = chained(RuntimeError("applying transform"), KeyError("image"))
-    assert failure_of(error, "a") == {"case": "a", "reason": "KeyError", "message": "'image'"}

@@ -11,8 +11,8 @@ from typing import Any
 
 from monai.data import Dataset
 
-from ..datasets.cases import failure_of
 from ..datasets.volume_cases import Target
+from ..errors import failure_of
 from ..evaluation.bootstrap import ClusterBootstrap
 from ..evaluation.query_scores import COLUMNS, GROUNDING, Answer, VolumeScorer
 from ..evaluation.report import write_rows

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.data import Dataset
 
 from ..command_arguments import argument_text
+from ..errors import failure_of
 from ..json_list import read_json_list
 from .demo_cases import write_demo_cases
 
@@ -94,27 +94,6 @@ def read_datalist(path: str | Path) -> list[dict[str, Any]]:
     entries = read_json_list(path, "the datalist", "config key `datalist`", wanted, DatalistError)
     numbered = enumerate(entries, start=1)
     return _named([_checked(entry, f"entry {number} of {path}", path.parent) for number, entry in numbered])
-
-
-def target_mask(label: np.ndarray, label_values: Sequence[int] | None) -> np.ndarray:
-    """Where a label is the target, bool: one of `label_values`, or not 0 where these are None."""
-    return label != 0 if label_values is None else np.isin(label, label_values)
-
-
-def failure_of(error: BaseException, case: str) -> dict[str, str]:
-    """What to tell of an error: `case`, `reason` and `message`.
-
-    MONAI wraps what a transform raises. The reason is that of the first error in the chain that has one (`VolumeError`,
-    `QueryError`), else the type of the innermost.
-    """
-    chain = [error]
-    while chain[-1].__cause__ is not None:
-        chain.append(chain[-1].__cause__)
-    for link in chain:
-        reason = getattr(link, "reason", None)
-        if isinstance(reason, str):
-            return {"case": case, "reason": reason, "message": str(link)}
-    return {"case": case, "reason": type(chain[-1]).__name__, "message": str(chain[-1])}
 
 
 class CaseDataset(Dataset):

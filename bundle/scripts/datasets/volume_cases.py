@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from monai.data import Dataset, MetaTensor
 
+from ..errors import failure_of
 from ..phantom.scan import SUBSETS
+from ..targets import target_mask
 from ..volume.cropped_mask import CroppedMask
 from ..volume.geometry import SliceGeometry, shown_mask
 from ..volume.io import check_same_grid, read_volume
 from ..volume.query_text import check_query
-from .cases import failure_of, read_datalist, target_mask
+from .cases import read_datalist
 from .write_phantoms import write_phantoms
 
 _logger = logging.getLogger(__name__)

@@ -15,8 +15,8 @@ from monai.engines import SupervisedEvaluator
 from monai.engines.utils import IterationEvents
 from torch import nn
 
-from ..datasets.cases import failure_of
 from ..datasets.volume_cases import Target
+from ..errors import failure_of
 from ..inferer import EvidenceInferer, evidence_prompt, slices_of
 from ..prompt_masks import Prompt, prompt_masks
 from ..self_consistency import Decision, fixed_chance

@@ -15,7 +15,7 @@ import torch
 from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 
-from ..datasets.cases import failure_of
+from ..errors import failure_of
 from ..report.case_writer import EvidenceRecordd, save_agreement, save_mask
 from ..volume.geometry import SliceGeometry, restore_mask
 from .bounds import Bounds

@@ -13,8 +13,8 @@ import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..datasets.cases import target_mask
 from ..report.evidence_picture import draw_evidence, save_evidence
+from ..targets import target_mask
 from ..volume.geometry import SliceGeometry, restore_mask
 from .bootstrap import ClusterBootstrap
 from .journal import ScoreJournal

@@ -15,8 +15,9 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from tqdm import tqdm
 
-from ..datasets.cases import failure_of, target_mask
+from ..errors import failure_of
 from ..metrics import dice, iou
+from ..targets import target_mask
 from ..volume.geometry import SliceGeometry, restore_map, source_slice
 from .evidence_picture import draw_evidence, save_evidence
 
