@@ -31,12 +31,14 @@ One flow, one direction of imports: each line may import those above it, never t
 
     lvlm.prompts                          `<slice i>` tags, chat template, neutralised user text
     lvlm.split_attention                  attention of many branches behind one prefix
+    lvlm.slice_attention                  the vision tower on many slices of one size
     lvlm.shared_prefix                    many queries of a volume behind one prompt
     lvlm.vision                           slices as the vision tower reads them
     lvlm.weights                          reading Qwen3-VL, what is wrong with a folder
     lvlm.encoded_volume                   a volume as the language model reads it
     lvlm.decoding                         completions, token by token
     lvlm.log_probs                        token log-probabilities of completions, packed and checked
+    lvlm.volume_batch                     completions of several volumes in one forward
     lvlm.model                            Qwen3-VL: generate, token log-probabilities
     lvlm.memory_plan                      what training at a given size needs
 

@@ -33,7 +33,5 @@ def test_ranges_travel_with_the_weights(tmp_path):
 
 def test_three_windows_for_a_model_that_makes_its_own(tmp_path):
     model = VolumeLVLM(str(save_random_lvlm(tmp_path, channel_ranges=CHANNEL_RANGES)))
-    with pytest.raises(
-        ValueError, match="makes its channels from one window, got 3 .*`windows`"
-    ):
+    with pytest.raises(ValueError, match="makes its channels from one window, got 3 .*`windows`"):
         model.encode(torch.rand(2, 3, 32, 32))

@@ -77,6 +77,15 @@ def test_first_loss_is_the_mean_over_completion_tokens(folder):
     assert sums / count == pytest.approx(math.log(network.base.config.text_config.vocab_size), rel=0.1)
 
 
+def test_volumes_of_one_forward_give_the_loss_and_the_weights_of_the_loop(folder):
+    batch = [volume(0), volume(1, num_queries=1), volume(2)]
+    loop = trainer_of(folder, steps=2, batch=batch)
+    packed = trainer_of(folder, steps=2, batch=batch, volumes_per_forward=2)
+    assert losses_of(packed) == pytest.approx(losses_of(loop), rel=1e-5)
+    for name, weight in loop.network.named_parameters():
+        torch.testing.assert_close(weight, packed.network.get_parameter(name), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_small_batch_is_learned_and_written_greedily(folder, bf16):
     trainer = trainer_of(folder, steps=60, bf16=bf16, batch=[volume(0)])

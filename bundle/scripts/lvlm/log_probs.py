@@ -119,7 +119,7 @@ def _packed(
     )[0]
     targets = [branches[branch][1] for branch in wanted]
     index = torch.cat([tree.predicted_by[branch] for branch in wanted])
-    flat = iter(_log_probs(base, hidden[index], torch.cat(targets)).split([len(ids) for ids in targets]))
+    flat = iter(log_probs_of_hidden(base, hidden[index], torch.cat(targets)).split([len(ids) for ids in targets]))
     return [[next(flat) for _ in answers] for answers in completions]
 
 
@@ -132,10 +132,12 @@ def _alone(
         ids, mm_token_type_ids=(ids == base.config.image_token_id).int(), image_grid_thw=volume.grid
     )
     hidden = hidden_states(base, ids, positions, volume=volume)[0]
-    return _log_probs(base, hidden[-len(completion) - 1 : -1], completion)
+    return log_probs_of_hidden(base, hidden[-len(completion) - 1 : -1], completion)
 
 
-def _log_probs(base: Qwen3VLForConditionalGeneration, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+def log_probs_of_hidden(
+    base: Qwen3VLForConditionalGeneration, hidden: torch.Tensor, targets: torch.Tensor
+) -> torch.Tensor:
     """[n] of the targets [n], from the hidden states [n, hidden] that predict them."""
     logits = base.lm_head(hidden)
     # Half precision is too coarse for the sum over the vocabulary.

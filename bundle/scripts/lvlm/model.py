@@ -23,8 +23,10 @@ from .decoding import Completion, Sampling, decode
 from .encoded_volume import EncodedVolume
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .prompts import INSTRUCTION, PromptBuilder
+from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
 from .vision import slices_to_patches, stretched_channels
+from .volume_batch import PackedQueries, batch_log_probs
 from .weights import WeightsError, load_qwen
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
@@ -88,6 +90,7 @@ class VolumeLVLM(nn.Module):
         self.register_buffer("format_version", torch.tensor(1))
         self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
         self._prompts: PromptBuilder | None = None
+        self._prefixes: dict[tuple[int, int, int, str], dict[str, torch.Tensor]] = {}
 
     # Loading and saving -------------------------------------------------------------------------------------------
 
@@ -102,6 +105,9 @@ class VolumeLVLM(nn.Module):
         for folder in self.adapters:
             qwen = PeftModel.from_pretrained(qwen, folder).merge_and_unload()
         use_split_attention(qwen.model.language_model)
+        use_slice_attention(qwen.model.visual)
+        if self.format_version.is_cuda:
+            qwen.model.visual.patch_embed = LinearPatchEmbed(qwen.model.visual.patch_embed.proj)
         self._prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
         return self
@@ -156,29 +162,40 @@ class VolumeLVLM(nn.Module):
             ValueError: another shape, sides that do not divide into visual tokens, or three channels for a model that
                 makes its own (see `patches.stretched_channels`).
         """
+        return self.encode_many([slices])[0]
+
+    def encode_many(self, volumes: Sequence[torch.Tensor]) -> list[EncodedVolume]:
+        """The same for several volumes of one size, in one call of the vision tower.
+
+        Args:
+            volumes: as `encode` takes them; their numbers of slices may differ.
+
+        Raises:
+            ValueError: as `encode`, or slices of several sizes.
+        """
         base = self.base
         device = self.format_version.device
         vision = base.config.vision_config
-        slices = self._as_rgb(slices).to(device)
-        pixels = slices_to_patches(slices, vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
-        grid = torch.tensor([[1, slices.shape[2] // vision.patch_size, slices.shape[3] // vision.patch_size]])
-        grid = grid.repeat(len(slices), 1).to(device)
-        features = base.model.get_image_features(pixels.to(base.dtype), grid, return_dict=True)
-        tokens_per_slice = int(grid[0].prod()) // vision.spatial_merge_size**2
-        ids = torch.tensor(self.prompts.prefix_ids(len(slices), tokens_per_slice), device=device)
-        visual_mask = ids == base.config.image_token_id
-        positions, _ = base.model.get_rope_index(
-            ids[None], mm_token_type_ids=visual_mask[None].int(), image_grid_thw=grid
+        slices = [self._as_rgb(volume).to(device) for volume in volumes]
+        sizes = {tuple(one.shape[2:]) for one in slices}
+        if len(sizes) != 1:
+            raise ValueError(f"Volumes that are encoded together need slices of one size, got {sorted(sizes)}.")
+        counts = [len(one) for one in slices]
+        rows, columns = (side // vision.patch_size for side in slices[0].shape[2:])
+        pixels = slices_to_patches(
+            torch.cat(slices), vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
         )
-        return EncodedVolume(
-            prefix_ids=ids,
-            position_ids=positions[:, 0],
-            visual_mask=visual_mask,
-            visual_embeds=torch.cat(list(features.pooler_output)),
-            deepstack=tuple(torch.cat(list(feature)) for feature in features.deepstack_features),
-            num_slices=len(slices),
-            grid=grid,
-        )
+        # Frames of one clip are to the tower what images are, but for a loop over the images in Python.
+        clip = torch.tensor([[sum(counts), rows, columns]], device=device)
+        features = base.model.visual(pixels.to(base.dtype), grid_thw=clip, return_dict=True)
+        tokens_per_slice = rows * columns // vision.spatial_merge_size**2
+        shares = [count * tokens_per_slice for count in counts]
+        embeds = features.pooler_output.split(shares)
+        deepstack = zip(*(feature.split(shares) for feature in features.deepstack_features), strict=True)
+        return [
+            EncodedVolume(visual_embeds=one, deepstack=early, num_slices=count, **self._prefix(count, rows, columns))
+            for one, early, count in zip(embeds, deepstack, counts, strict=True)
+        ]
 
     # Completions --------------------------------------------------------------------------------------------------
 
@@ -240,6 +257,18 @@ class VolumeLVLM(nn.Module):
             self._packing_is_checked = True
         return completion_log_probs(self.base, volume, tails, completions, self.packing)
 
+    def batch_log_probs(self, volumes: Sequence[EncodedVolume], packed: PackedQueries) -> torch.Tensor:
+        """Log-probabilities of given completions of several volumes, in one forward (see `volume_batch`).
+
+        Args:
+            volumes: B from `encode_many`, of the same number of slices.
+            packed: their queries and completions, from `pack_queries`.
+
+        Returns:
+            [t] of `packed.targets`, float32 (float64 for a float64 network).
+        """
+        return batch_log_probs(self.base, volumes, packed)
+
     def forward(self, image: torch.Tensor, query: str | Sequence[str] | None = None) -> torch.Tensor:
         """The anchor as a mask: the predicted boxes filled on the key slice, zero elsewhere.
 
@@ -280,6 +309,24 @@ class VolumeLVLM(nn.Module):
             slices = F.interpolate(slices, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
         ranges = getattr(self.base.config.vision_config, "channel_ranges", None)
         return stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
+
+    def _prefix(self, num_slices: int, rows: int, columns: int) -> dict[str, torch.Tensor]:
+        """What of an `EncodedVolume` depends on the volume's size alone, by name; kept, for it takes long to make."""
+        device = self.format_version.device
+        size = (num_slices, rows, columns, str(device))
+        if size not in self._prefixes:
+            config = self.base.config
+            tokens_per_slice = rows * columns // config.vision_config.spatial_merge_size**2
+            grid = torch.tensor([[1, rows, columns]]).repeat(num_slices, 1).to(device)
+            ids = torch.tensor(self.prompts.prefix_ids(num_slices, tokens_per_slice), device=device)
+            visual_mask = ids == config.image_token_id
+            positions, _ = self.base.model.get_rope_index(
+                ids[None], mm_token_type_ids=visual_mask[None].int(), image_grid_thw=grid
+            )
+            self._prefixes[size] = {
+                "prefix_ids": ids, "position_ids": positions[:, 0], "visual_mask": visual_mask, "grid": grid
+            }  # fmt: skip
+        return self._prefixes[size]
 
     def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
         """What stands between the prefix and a completion, int64 [n] for each query."""

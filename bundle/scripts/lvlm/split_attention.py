@@ -33,7 +33,7 @@ class BranchMask:
     Args:
         num_prefix: P, the first tokens; causal among themselves.
         runs: (start, stop, mask) of the runs of n = stop - start tokens that follow, in their order; a run's tokens
-            attend to nothing but the prefix and their own run. Mask: bool [1, 1, n, P + n], the columns of the prefix
+            attend to nothing but the prefix and their own run. Mask: bool [B, 1, n, P + n], the columns of the prefix
             and then of the run.
     """
 
@@ -71,7 +71,7 @@ def split_attention(
         key: [B, key-value heads, n, size].
         value: [B, key-value heads, n, size].
         attention_mask: bool [B, 1, T, n], or None for causal attention; not looked at with `branches`.
-        branches: B is 1 and the T = n tokens are a prefix and its branches.
+        branches: each of the B rows of T = n tokens is a prefix and its branches.
         prefix: of each layer; all tokens attend to all of it, and to `key` by the mask, which must be there.
         arguments: what `sdpa` takes (scaling, dropout).
 
@@ -94,7 +94,7 @@ def _of_branches(
     branches: BranchMask,
     arguments: dict[str, Any],
 ) -> torch.Tensor:
-    """[1, T, heads, size]; one call for the prefix and one for each run."""
+    """[B, T, heads, size]; one call for the prefix and one for each run."""
     first = slice(0, branches.num_prefix)
     out = [sdpa_attention_forward(module, query[:, :, first], key[:, :, first], value[:, :, first], None, **arguments)]
     for start, stop, mask in branches.runs:
