@@ -60,8 +60,9 @@ class ClipNetwork(nn.Module):
     def __init__(self, model: Sam2VideoModel) -> None:
         super().__init__()
         self.model = model.requires_grad_(True)
-        self.decoder_head = nn.Linear(model.hidden_dim, 1)
-        self.memory_head = nn.Linear(model.hidden_dim, 1)
+        # Drawn on the CPU, so that a seed gives the same heads everywhere, then put where the model is.
+        self.decoder_head = nn.Linear(model.hidden_dim, 1).to(model.device)
+        self.memory_head = nn.Linear(model.hidden_dim, 1).to(model.device)
 
     def forward(self, image: Tensor, boxes: Tensor, truth: Tensor, truth_share: float = 0.0) -> ClipPrediction:
         """Predict every slice of the clips.
