@@ -12,6 +12,7 @@ One flow, one direction of imports: each line may import those above it, never t
     volume.cropped_mask                   a mask without the empty space around it
     volume.geometry                       where the shown slices lie in the source volume, and the way back
     volume.io                             NIfTI to checked volumes
+    volume.body_crop                      slices cropped to the body, so that air and table do not count
     volume.query_text                     the user's text, verbatim, into the image's meta data
     volume.transforms                     volume <-> shown slices, as dictionary transforms
 
@@ -20,6 +21,8 @@ One flow, one direction of imports: each line may import those above it, never t
     phantom.skeleton                      bones, muscles of the spine, head
     phantom.organs                        the abdominal organs with labels
     phantom.lesions                       tumors and cysts of the kidneys
+    phantom.scanner                       range, field of view, grid, blur and noise of a scan
+    phantom.wide                          any patient, any field of view, any scanner
     phantom.scan                          procedural CT volumes with label maps
 
     queries.resolvers                     which kidney a lesion belongs to; what a query's resolver points at

@@ -15,6 +15,7 @@ from ..anchor import format_completion
 from ..json_list import read_json_list
 from ..queries.reasoning import rule_made_think
 from ..targets import sft_anchor
+from ..volume.body_crop import AIR_HU, CropToBodyd
 from ..volume.query_text import check_query
 from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
 from .cases import DatalistError
@@ -36,6 +37,7 @@ class ListedVolumes(Dataset):
         window: lower and upper HU that become 0 and 1.
         top_k: slices among which the SFT key slice is drawn (paper, Sec. 2.4).
         seed: of that draw; it is made once for each query, as in the paper.
+        crop_to_body: show the body, not all of the field of view; as the inference that the model is for.
 
     Raises:
         DatalistError: the list cannot be read, is empty, or an entry lacks a key.
@@ -50,6 +52,7 @@ class ListedVolumes(Dataset):
         window: Sequence[float] = (-160.0, 240.0),
         top_k: int = 4,
         seed: int = 0,
+        crop_to_body: bool = True,
     ) -> None:
         entries = _read(Path(datalist))
         by_image: dict[str, list[dict[str, Any]]] = {}
@@ -65,6 +68,7 @@ class ListedVolumes(Dataset):
         self.window = list(window)
         self.top_k = top_k
         self.seed = seed
+        self.crop_to_body = crop_to_body
 
     def __len__(self) -> int:
         return len(self.items)
@@ -95,11 +99,13 @@ class ListedVolumes(Dataset):
         """Shown slices of an image and of the labels on its grid, under `image`, `label_0`, `label_1`, ..."""
         paths = {f"label_{number}": path for number, path in enumerate(labels)}
         keys = ["image", *paths]
+        crop = [CropToBodyd(keys, fill=[AIR_HU] + [0.0] * len(paths))] if self.crop_to_body else []
         transform = Compose(
             [
                 LoadVolumed(keys, label_keys=tuple(paths)),
                 OrientByAffined(keys),
                 SampleSlicesd(keys, self.num_slices),
+                *crop,
                 WindowHUd("image", [self.window]),
                 ResizeSlicesd(keys, self.slice_size, mode=["bilinear"] + ["nearest"] * len(paths)),
             ]

@@ -27,7 +27,7 @@ LABELS = {
 IDS = {name: value for value, name in LABELS.items()}
 
 # HU by contrast phase: none, arterial, portal venous, nephrographic.
-_PHASES = {
+PHASES = {
     "liver": (56, 72, 112, 98),
     "spleen": (48, 125, 122, 104),
     "pancreas": (40, 104, 96, 80),
@@ -72,7 +72,7 @@ class Patient:
 def draw_patient(rng: np.random.Generator) -> Patient:
     """Draw what the structures of a patient share."""
     phase = int(rng.choice(4, p=(0.2, 0.2, 0.4, 0.2)))
-    hu = {name: values[phase] * rng.normal(1, 0.05) + rng.normal(0, 2) for name, values in _PHASES.items()}
+    hu = {name: values[phase] * rng.normal(1, 0.05) + rng.normal(0, 2) for name, values in PHASES.items()}
     fat_mm, visceral_mm = rng.uniform(7, 30), rng.uniform(1.0, 7.0)
     fate = rng.random(3)
     absent = {

@@ -1,7 +1,7 @@
 """Phantoms: procedural abdominal CT in HU with label maps, deterministic in their arguments.
 
 Three subsets mirror the paper's data: `organs` (abdominal organs), `whole_body` (chest or head to pelvis) and `renal`
-(kidneys with tumors and cysts). The anatomy of a patient depends on (seed, subset) alone; the grid it is scanned on
+(kidneys with tumors and cysts). A fourth, `wide`, shows anybody anyhow, see :mod:`.wide`. The anatomy of a patient depends on (seed, subset) alone; the grid it is scanned on
 also on `shape`, and its axes on `canonical`.
 """
 
@@ -9,15 +9,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from .anatomy import LABELS, Patient, draw_patient, paint_bowel, paint_chest, paint_trunk, paint_vessels
 from .canvas import Canvas
 from .lesions import paint_lesions
 from .organs import paint_bladder, paint_kidney, paint_liver, paint_pancreas, paint_spleen
+from .scanner import acquire, draw_scan, draw_shape
 from .skeleton import paint_head, paint_pelvis, paint_ribs, paint_spine
+from .wide import acquire_wide, draw_wide_patient, draw_wide_scan, paint_arms
 
-__all__ = ["LABELS", "SEEDS", "SUBSETS", "Phantom", "make_phantom", "seeds_of"]
+__all__ = ["ALL_SUBSETS", "LABELS", "SEEDS", "SUBSETS", "Phantom", "make_phantom", "seeds_of"]
 
 SEEDS = {
     "train": range(0, 1_000_000),
@@ -26,13 +27,13 @@ SEEDS = {
     "pretrain": range(3_000_000, 4_000_000),
 }
 SUBSETS = ("organs", "whole_body", "renal")
+ALL_SUBSETS = (*SUBSETS, "wide")
 _SUBSET_LABELS = {
     "organs": (1, 2, 3, 4, 5),
     "whole_body": (1, 2, 3, 6, 7, 8, 9, 10),
     "renal": (2, 3, 11, 12),
+    "wide": (1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
 }
-_LONGEST_MM = 599.0  # 120 slices of 5 mm
-_MOST_VOXELS = 5e6
 
 
 class Phantom(NamedTuple):
@@ -51,17 +52,6 @@ class Phantom(NamedTuple):
     label_names: dict[int, str]
 
 
-class _Scan(NamedTuple):
-    """How the patient lies in the scanner; `scale` is true mm per mm of the standard patient."""
-
-    scale: float
-    low_z: float
-    high_z: float
-    field_mm: float
-    shift_mm: tuple[float, float]
-    roll_rad: float
-
-
 def seeds_of(split: str, num_volumes: int, subsets: Sequence[str] = SUBSETS) -> range:
     """The first seeds of a split, for a data set over some subsets.
 
@@ -70,8 +60,8 @@ def seeds_of(split: str, num_volumes: int, subsets: Sequence[str] = SUBSETS) -> 
     """
     if split not in SEEDS:
         raise ValueError(f"Unknown split {split!r}; legal are {', '.join(SEEDS)}.")
-    if not subsets or set(subsets) - set(SUBSETS):
-        raise ValueError(f"Unknown subsets in {list(subsets)}; legal are {', '.join(SUBSETS)}.")
+    if not subsets or set(subsets) - set(ALL_SUBSETS):
+        raise ValueError(f"Unknown subsets in {list(subsets)}; legal are {', '.join(ALL_SUBSETS)}.")
     if not 0 < num_volumes <= len(SEEDS[split]):
         raise ValueError(f"Split {split!r} has {len(SEEDS[split])} seeds, {num_volumes} volumes were asked for.")
     return SEEDS[split][:num_volumes]
@@ -84,7 +74,7 @@ def make_phantom(
 
     Args:
         seed: which patient, >= 0; take it from the ranges of `SEEDS`.
-        subset: one of `SUBSETS`.
+        subset: one of `ALL_SUBSETS`.
         shape: (columns, rows, slices) before the axes are permuted; spacing is the field of view over it. None draws
             a clinical grid: 0.6-1.5 mm in plane, 1-5 mm between slices, 20-120 slices.
         canonical: voxel axes L, P, S (index i grows to the patient's left, j to posterior, k to superior). Otherwise
@@ -94,23 +84,27 @@ def make_phantom(
         ValueError: seed, subset or shape is not legal; the message says what is.
     """
     _check(seed, subset, shape)
-    root = np.random.SeedSequence((int(seed), SUBSETS.index(subset)))
+    root = np.random.SeedSequence((int(seed), ALL_SUBSETS.index(subset)))
     scan_rng, patient_rng, grid_rng, noise_rng, axes_rng, warp_rng = (np.random.default_rng(s) for s in root.spawn(6))
-    patient = draw_patient(patient_rng)
-    scan = _draw_scan(subset, patient.fat_mm, scan_rng)
+    wide = subset == "wide"
+    patient = draw_wide_patient(patient_rng) if wide else draw_patient(patient_rng)
+    scan = draw_wide_scan(patient.fat_mm, scan_rng) if wide else draw_scan(subset, patient.fat_mm, scan_rng)
     if shape is None:
-        shape = _draw_shape(scan, grid_rng)
+        shape = draw_shape(scan, grid_rng)
     columns, rows, slices = (int(n) for n in shape)
     in_plane = scan.field_mm / min(columns, rows)
     spacing = np.array((in_plane, in_plane, (scan.high_z - scan.low_z) * scan.scale / slices))
     x, y = (
-        (np.arange(n) - (n - 1) / 2) * in_plane / scan.scale - shift
-        for n, shift in zip((columns, rows), scan.shift_mm, strict=True)
+        (np.arange(n) - (n - 1) / 2) * in_plane / scan.scale / stretch - shift
+        for n, shift, stretch in zip((columns, rows), scan.shift_mm, scan.stretch, strict=True)
     )
     z = scan.low_z + (np.arange(slices) + 0.5) * (scan.high_z - scan.low_z) / slices
-    canvas = Canvas(x, y, z, scan.roll_rad, warp_rng, warp_mm=20.0)
+    canvas = Canvas(x, y, z, scan.roll_rad, warp_rng, warp_mm=scan.warp_mm)
     _paint(canvas, patient, subset, scan.scale, patient_rng)
-    image = _acquire(canvas.image, in_plane, spacing[2], noise_rng)
+    if wide:
+        image = acquire_wide(canvas.image, noise_rng)
+    else:
+        image = acquire(canvas.image, in_plane, spacing[2], noise_rng)
     keep = np.zeros(256, np.uint8)
     keep[list(_SUBSET_LABELS[subset])] = _SUBSET_LABELS[subset]
     image, label = image.transpose(2, 1, 0), keep.take(canvas.label).transpose(2, 1, 0)
@@ -126,8 +120,8 @@ def make_phantom(
 def _check(seed: int, subset: str, shape: tuple[int, int, int] | None) -> None:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"seed must be a whole number >= 0 (see phantom.SEEDS for the ranges), got {seed!r}")
-    if subset not in SUBSETS:
-        raise ValueError(f"subset must be one of {', '.join(SUBSETS)}, got {subset!r}")
+    if subset not in ALL_SUBSETS:
+        raise ValueError(f"subset must be one of {', '.join(ALL_SUBSETS)}, got {subset!r}")
     if shape is None:
         return
     legal = isinstance(shape, (tuple, list)) and len(shape) == 3
@@ -137,43 +131,6 @@ def _check(seed: int, subset: str, shape: tuple[int, int, int] | None) -> None:
             f"shape must be three whole numbers (columns >= 16, rows >= 16, slices >= 1), got {shape!r}; "
             "or None for a clinical grid"
         )
-
-
-def _draw_scan(subset: str, fat_mm: float, rng: np.random.Generator) -> _Scan:
-    """Size, pose and range of a scan; the range is in mm of the standard patient."""
-    scale, roll = rng.uniform(0.82, 1.08), np.deg2rad(rng.normal(0, 3.5))
-    shift = tuple(rng.normal(0, 7, 2))
-    low, high, margin, head, short = rng.random(5)
-    if subset == "organs":
-        low_z, high_z = -60 - 80 * low, 130 + 45 * high
-    elif subset == "renal":
-        low_z, high_z = -75 - 50 * low, 70 + 70 * high
-    elif head < 0.5:
-        scale *= 0.75  # head to pelvis in a scan of `_LONGEST_MM`: a small patient
-        low_z, high_z = -285 + 40 * low, 430 + 80 * high
-    else:
-        low_z, high_z = -290 + 45 * low, 200 + 85 * high
-    if subset == "whole_body" and short < 0.05:
-        low_z = -150.0  # the scan ends above the bladder
-    scale = min(scale, _LONGEST_MM / (high_z - low_z))
-    # Chest and hips are the widest; the body sometimes leaves the field of view a little.
-    widest = 290 if subset == "whole_body" else 278
-    field_mm = (widest + 2 * fat_mm + 40 * margin) * scale
-    return _Scan(scale, low_z, high_z, field_mm, shift, float(roll))
-
-
-def _draw_shape(scan: _Scan, rng: np.random.Generator) -> tuple[int, int, int]:
-    """A clinical grid for the field of view: in plane 0.6-1.5 mm, 1-5 mm between slices, 20-120 slices."""
-    in_plane, thickness = rng.uniform(0.75, 1.49), np.exp(rng.uniform(0, np.log(5.0)))
-    length = (scan.high_z - scan.low_z) * scan.scale
-    fewest_slices, fewest_columns = max(20, int(np.ceil(length / 5))), int(np.ceil(scan.field_mm / 1.5))
-    # A finer grid in one direction is coarser in the other: painting takes time.
-    most_columns = int((_MOST_VOXELS / fewest_slices) ** 0.5)
-    columns = max(fewest_columns, min(int(scan.field_mm / in_plane), most_columns, 336))
-    rows = columns if rng.random() < 0.7 else columns + int(rng.integers(1, 24))
-    most_slices = min(120, int(length), int(_MOST_VOXELS / (columns * rows)))
-    slices = max(fewest_slices, min(int(length / thickness), most_slices))
-    return columns, rows, slices
 
 
 def _paint(canvas: Canvas, patient: Patient, subset: str, scale: float, rng: np.random.Generator) -> None:
@@ -196,27 +153,8 @@ def _paint(canvas: Canvas, patient: Patient, subset: str, scale: float, rng: np.
     paint_pelvis(canvas, patient, next(rngs))
     paint_bladder(canvas, patient, cavity, next(rngs))
     paint_head(canvas, patient, next(rngs))
-
-
-def _acquire(image: np.ndarray, in_plane_mm: float, thickness_mm: float, rng: np.random.Generator) -> np.ndarray:
-    """Blur and noise of the scanner on [Z,Y,X] HU."""
-    noise = rng.uniform(6, 22) * (1.3 / max(in_plane_mm, 1.3)) ** 0.5
-    if thickness_mm < 8:
-        # Neighbouring slices overlap a little: partial volume along the body.
-        mixed = image * np.float32(0.8)
-        mixed[1:] += np.float32(0.1) * image[:-1]
-        mixed[:-1] += np.float32(0.1) * image[1:]
-        mixed[0] += np.float32(0.1) * image[0]
-        mixed[-1] += np.float32(0.1) * image[-1]
-        image = mixed
-    # Uniform noise is cheap, and the blur makes it bell-shaped; 12 ** 0.5 is the inverse of its standard deviation.
-    grain = rng.random(image.shape, dtype=np.float32)
-    grain -= 0.5
-    grain *= np.float32(1.8 * noise * 12**0.5)
-    image = np.add(image, grain, out=grain)
-    sigma = rng.uniform(0.45, 0.7)
-    image = gaussian_filter(image, (0, sigma, sigma), truncate=2.5, mode="nearest")
-    return np.clip(image, -1024, 1500, out=image)
+    if subset == "wide":
+        paint_arms(canvas, patient, next(rngs))
 
 
 def _turn_axes(

@@ -109,6 +109,7 @@ class _View:
     ) -> None:
         self.volume, self.predicted, self.true = volume, predicted, true
         self.shown = geometry.source_index
+        self.shown_xyxy_px = geometry.shown_xyxy_px
         self.window_hu = window_hu
         edges = np.linalg.norm(geometry.source_affine[:3, :3], axis=0)
         self.spacing_mm = edges[np.argsort(geometry.orientation[:, 0])]
@@ -185,9 +186,10 @@ def _cut_through(predicted: np.ndarray) -> tuple[int, int]:
 
 def _draw_key_slice(axes: Axes, view: _View, key_index: int, record: Mapping[str, Any]) -> None:
     view.axial(axes, view.shown[key_index])
-    columns, rows = view.volume.shape[:2]
+    left, top, right, bottom = view.shown_xyxy_px
+    boxes = boxes_1000_to_px(record["boxes_1000"], bottom - top, right - left) + (left, top, left, top)
     # imshow puts pixel centres on whole numbers.
-    for x1, y1, x2, y2 in boxes_1000_to_px(record["boxes_1000"], rows, columns) - 0.5:
+    for x1, y1, x2, y2 in boxes - 0.5:
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=_BOX, linewidth=2))
     axes.set_anchor("N")
     named = "key slice" if record["key_slice"] is not None else "no key slice; the middle one,"

@@ -14,7 +14,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import torch
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 # Source slices restored at a time: bounds the float32 working memory to about 100 MB at 512 x 512.
 _SLICES_AT_A_TIME = 32
@@ -65,12 +65,15 @@ class SliceGeometry:
         source_affine: float64 [4,4], source voxel index to RAS+ mm.
         orientation: int64 [3,2], source to LPS, see :func:`orientation_to_lps`.
         source_index: int64 [S], for each shown slice its index along the superior axis of the LPS volume.
+        crop_xyxy_px: what is shown of a slice of the LPS volume, in its pixels, half-open; it may reach beyond the
+            slice. None: all of it. See :class:`.body_crop.CropToBodyd`.
     """
 
     source_shape: tuple[int, int, int]
     source_affine: np.ndarray
     orientation: np.ndarray
     source_index: np.ndarray
+    crop_xyxy_px: tuple[int, int, int, int] | None = None
 
     @classmethod
     def from_meta(cls, meta: Mapping[str, Any]) -> SliceGeometry:
@@ -78,7 +81,7 @@ class SliceGeometry:
 
         Args:
             meta: holds `source_shape` [3], `source_affine` [4,4], `orientation` [3,2] and `source_index` [S], as arrays
-                or tensors, each with or without a leading batch axis of 1.
+                or tensors, each with or without a leading batch axis of 1; and `crop_xyxy_px` [4] if they were cropped.
 
         Raises:
             ValueError: when a key is missing, a shape is wrong, the batch holds several items, or an index is outside.
@@ -96,7 +99,13 @@ class SliceGeometry:
             source_affine=_plain(meta, "source_affine", (4, 4)).astype(np.float64),
             orientation=orientation,
             source_index=source_index,
+            crop_xyxy_px=_crop_of(meta),
         )
+
+    @property
+    def shown_xyxy_px(self) -> tuple[int, int, int, int]:
+        """What is shown of a slice of the LPS volume, in its pixels: the crop, or all of it."""
+        return self.crop_xyxy_px or (0, 0, *self.lps_shape[:2])
 
     @property
     def source_axial_axis(self) -> int:
@@ -128,12 +137,25 @@ def source_slice(geometry: SliceGeometry, key_index: int) -> int:
     return index if geometry.orientation[axis, 1] > 0 else geometry.source_shape[axis] - 1 - index
 
 
+def cropped(slices: torch.Tensor, crop_xyxy_px: tuple[int, int, int, int], fill: float = 0.0) -> torch.Tensor:
+    """Part of slices [...,H,W], in pixels, half-open; what reaches beyond them is `fill`."""
+    x1, y1, x2, y2 = crop_xyxy_px
+    height, width = slices.shape[-2:]
+    return pad(slices, (-x1, x2 - width, -y1, y2 - height), value=fill)
+
+
+def uncropped(slices: torch.Tensor, crop_xyxy_px: tuple[int, int, int, int], height: int, width: int) -> torch.Tensor:
+    """The way back of :func:`cropped`: slices [...,H,W] of height x width pixels, 0 where nothing was shown."""
+    x1, y1, x2, y2 = crop_xyxy_px
+    return pad(slices, (x1, width - x2, y1, height - y2))
+
+
 def restore_mask(mask: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> np.ndarray:
     """Bring a mask of the shown slices back to the source grid.
 
     Linear in plane (pixel centres) and between neighbouring shown slices, then the threshold: a voxel is marked where
     the value is above 0.5. Exact where all slices are shown with the source's rows and columns, or at least twice as
-    many. Outside the first and last shown slice nothing was seen, so nothing is marked.
+    many. Outside the first and last shown slice, and outside the crop, nothing was seen, so nothing is marked.
 
     Args:
         mask: [S,H,W], 0/1 or a probability in 0..1, rows to posterior, columns to the patient's left.
@@ -165,8 +187,8 @@ def restore_map(values: np.ndarray | torch.Tensor, geometry: SliceGeometry) -> n
 
 
 def shown_mask(mask: np.ndarray, geometry: SliceGeometry, height: int, width: int) -> np.ndarray:
-    """A mask of the source grid as the shown slices see it: what `OrientByAffined`, `SampleSlicesd` and `ResizeSlicesd`
-    in the mode "nearest" make of it.
+    """A mask of the source grid as the shown slices see it: what `OrientByAffined`, `SampleSlicesd`, `CropToBodyd` and
+    `ResizeSlicesd` in the mode "nearest" make of it.
 
     Args:
         mask: bool [X,Y,Z], in the source's voxel order.
@@ -186,6 +208,7 @@ def shown_mask(mask: np.ndarray, geometry: SliceGeometry, height: int, width: in
     columns, rows, slices = (int(axis) for axis in np.argsort(geometry.orientation[:, 0]))
     lps = np.flip(mask, axis=flips).transpose(slices, rows, columns)[geometry.source_index]
     pixels = torch.from_numpy(np.ascontiguousarray(lps, dtype=np.uint8))[None]
+    pixels = cropped(pixels, geometry.shown_xyxy_px)
     return interpolate(pixels, size=(height, width), mode="nearest-exact")[0].numpy() != 0
 
 
@@ -202,6 +225,7 @@ def _restored(
         raise ValueError(f"a mask of shape {tuple(shown.shape)} cannot be restored; [S={num_shown}, H, W] is expected")
 
     columns, rows, slices = geometry.lps_shape
+    x1, y1, x2, y2 = geometry.shown_xyxy_px
     lps = np.zeros((slices, rows, columns), dtype=dtype)
     first, last = int(geometry.source_index[0]), int(geometry.source_index[-1])
     for start in range(first, last + 1, _SLICES_AT_A_TIME):
@@ -210,7 +234,8 @@ def _restored(
         lower = np.floor(position).astype(np.int64)
         upper = np.ceil(position).astype(np.int64)
         near = shown[lower[0] : upper[-1] + 1].float()
-        near = interpolate(near[None], size=(rows, columns), mode="bilinear", align_corners=False)[0]
+        near = interpolate(near[None], size=(y2 - y1, x2 - x1), mode="bilinear", align_corners=False)[0]
+        near = uncropped(near, geometry.shown_xyxy_px, rows, columns)
         fraction = torch.from_numpy(position - lower).float()[:, None, None]
         value = torch.lerp(near[lower - lower[0]], near[upper - lower[0]], fraction)
         lps[start:stop] = convert(value).numpy()
@@ -224,6 +249,15 @@ def _restored(
 def _axial_axis(orientation: np.ndarray) -> int:
     """The source axis that becomes the superior axis of LPS."""
     return int(np.flatnonzero(orientation[:, 0] == 2)[0])
+
+
+def _crop_of(meta: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
+    if "crop_xyxy_px" not in meta:
+        return None
+    x1, y1, x2, y2 = (int(edge) for edge in _plain(meta, "crop_xyxy_px", (4,)))
+    if x1 >= x2 or y1 >= y2:
+        raise ValueError(f"crop_xyxy_px {[x1, y1, x2, y2]} must have x1 < x2 and y1 < y2")
+    return x1, y1, x2, y2
 
 
 def _plain(meta: Mapping[str, Any], key: str, shape: tuple[int | None, ...]) -> np.ndarray:
