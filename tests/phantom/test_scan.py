@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from medvol_r1.phantom.anatomy import draw_patient
-from medvol_r1.phantom.scan import LABELS, SEEDS, SUBSETS, make_phantom
+from medvol_r1.phantom.scan import ALL_SUBSETS, LABELS, SEEDS, SUBSETS, make_phantom
 from scipy.ndimage import binary_dilation, binary_erosion, center_of_mass
 from scipy.ndimage import label as connected_components
 from scipy.spatial import ConvexHull
@@ -16,6 +16,7 @@ SUBSET_LABELS = {
     "organs": {1, 2, 3, 4, 5},
     "whole_body": {1, 2, 3, 6, 7, 8, 9, 10},
     "renal": {2, 3, 11, 12},
+    "wide": {1, 2, 3, 4, 5, 6, 7, 8, 9, 10},
 }
 
 
@@ -43,7 +44,7 @@ def test_seed_ranges_are_disjoint():
     assert set(SEEDS) == {"train", "validation", "test", "pretrain"}
 
 
-@pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("subset", ALL_SUBSETS)
 @pytest.mark.parametrize("canonical", [True, False])
 def test_same_arguments_give_the_same_phantom(subset, canonical):
     first = make_phantom(3, subset, shape=(40, 48, 12), canonical=canonical)
@@ -60,7 +61,7 @@ def test_subsets_differ_for_one_seed():
     assert not np.array_equal(a.image, b.image)
 
 
-@pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("subset", ALL_SUBSETS)
 def test_labels_of_subset(subset):
     seen = set()
     for seed in range(8):
@@ -109,7 +110,7 @@ def test_hu_of_structures(subset):
                 assert 1 < phantom.image[inner].std() < 40  # noise and vessels
 
 
-@pytest.mark.parametrize("subset", SUBSETS)
+@pytest.mark.parametrize("subset", ALL_SUBSETS)
 def test_default_grid_is_clinical(subset):
     phantom = make_phantom(SEEDS["test"][0], subset)
     axial = np.abs(np.linalg.inv(phantom.affine)[:3, 2]).argmax()
@@ -146,7 +147,7 @@ def test_one_slice():
 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_axes_hold_the_canonical_volume(seed):
-    subset = SUBSETS[seed % 3]
+    subset = ALL_SUBSETS[seed % 4]
     canonical = make_phantom(seed, subset, shape=(40, 48, 20), canonical=True)
     turned = make_phantom(seed, subset, shape=(40, 48, 20))
     # Obliqueness: a rotation, at most 5 degrees away from the axes; for a rotation R, trace = 1 + 2 cos(angle).
@@ -279,7 +280,7 @@ def test_position_alone_does_not_give_the_answer():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((0, "heart"), r"subset must be one of organs, whole_body, renal, got 'heart'"),
+        ((0, "heart"), r"subset must be one of organs, whole_body, renal, wide, got 'heart'"),
         ((-1, "organs"), r"seed must be a whole number >= 0 .*got -1"),
         ((1.5, "organs"), r"seed must be a whole number >= 0 .*got 1.5"),
         ((True, "organs"), r"seed must be a whole number >= 0 .*got True"),

@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from medvol_r1.phantom.scan import LABELS, make_phantom
+from medvol_r1.phantom.scan import ALL_SUBSETS, LABELS, make_phantom
 from medvol_r1.queries.bank import CONCEPTS, SPLITS, all_texts, content_words, query_bank, sample_queries, words
 from medvol_r1.queries.phrases import COUPLED_NAMES, STOP_WORDS, SUBJECTS
 from medvol_r1.queries.resolvers import resolve
@@ -21,9 +21,15 @@ def banks():
 
 
 def _label(subset: str, *absent: str) -> np.ndarray:
-    """[48, 24, 12] with a cube for each label of the subset; tumor in the right kidney, cyst in the left."""
-    label = np.zeros((48, 24, 12), dtype=np.uint8)
-    organs = {"organs": (1, 2, 3, 4, 5), "whole_body": (1, 2, 3, 6, 7, 8, 9, 10), "renal": (2, 3)}[subset]
+    """[96, 24, 12] with a cube for each label of the subset; tumor in the right kidney, cyst in the left."""
+    label = np.zeros((96, 24, 12), dtype=np.uint8)
+    organs = {
+        "organs": (1, 2, 3, 4, 5),
+        "whole_body": (1, 2, 3, 6, 7, 8, 9, 10),
+        "renal": (2, 3),
+        "wide": range(1, 11),
+        "head_neck": range(13, 20),
+    }[subset]
     for i, value in enumerate(organs):
         label[6 * i : 6 * i + 5, 4:10, 2:8] = value
     if subset == "renal":
@@ -172,7 +178,8 @@ def test_held_out_texts_can_be_told_from_training_words_alone():
 @pytest.mark.parametrize("subset", CONCEPTS)
 @pytest.mark.parametrize("split", SPLITS)
 def test_what_is_drawn_is_answered_by_the_label_map(subset, split):
-    label = _label(subset, *(["spleen"] if subset == "organs" else ["brain"] if subset == "whole_body" else []))
+    label = _label(subset, *{"organs": ["spleen"], "whole_body": ["brain"], "wide": ["brain"]}.get(subset, []))
+    label[label == 19] = 0  # no mandible
     drawn = sample_queries(label, subset, split, 64, np.random.default_rng(0), absent_fraction=0.3)
     assert len(drawn) == 64
     for q, mask in drawn:
@@ -236,7 +243,7 @@ def test_types_can_be_chosen():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"subset": "kidneys"}, "Unknown subset 'kidneys'; legal are organs, whole_body, renal"),
+        ({"subset": "kidneys"}, "Unknown subset 'kidneys'; legal are organs, whole_body, renal, wide, head_neck"),
         ({"split": "val"}, "Unknown split 'val'; legal are train, validation, test"),
         ({"types": "AZ"}, r"Unknown query types \['Z'\]"),
         ({"types": []}, r"types takes some of A, B"),
@@ -253,7 +260,20 @@ def test_bad_requests_say_what_is_legal(arguments, message):
         sample_queries(**request, rng=np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("subset", CONCEPTS)
+def test_an_organ_without_a_contour_is_not_asked_for():
+    label = _label("head_neck")
+    label[np.isin(label, (13, 16, 19))] = 0
+    # The left parotid (16) was never drawn; brainstem (13) and mandible (19) were, but lie outside this range.
+    drawn = sample_queries(
+        label, "head_neck", "train", 200, np.random.default_rng(0), 0.5, labeled=(13, 14, 15, 17, 18, 19)
+    )
+    present = {q.target for q, _ in drawn if q.type != "H"}
+    absent = {q.target for q, _ in drawn if q.type == "H"}
+    assert present == {"spinal cord", "right parotid", "esophagus", "larynx"}
+    assert absent == {"brainstem", "mandible"}
+
+
+@pytest.mark.parametrize("subset", ALL_SUBSETS)
 def test_phantoms_answer_most_of_the_bank(subset):
     """Over a few phantoms every concept of the subset is asked, lesions included."""
     rng = np.random.default_rng(9)

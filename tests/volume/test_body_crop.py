@@ -151,9 +151,7 @@ def test_the_affine_of_the_crop_holds(codes):
     label[11, 20, 30] = 1
     data = shown(voxels, affine, label)
     index = np.argwhere(data["label"][0].numpy())[0]
-    np.testing.assert_allclose(
-        data["label"].affine.numpy() @ [*index, 1], affine @ [11, 20, 30, 1], atol=1e-9
-    )
+    np.testing.assert_allclose(data["label"].affine.numpy() @ [*index, 1], affine @ [11, 20, 30, 1], atol=1e-9)
 
 
 def test_beyond_the_slice_is_air():

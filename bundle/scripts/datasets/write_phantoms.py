@@ -18,7 +18,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from ..phantom.scan import SEEDS, SUBSETS, Phantom, make_phantom
+from ..phantom.scan import ALL_SUBSETS, SEEDS, Phantom, make_phantom
 from ..queries.bank import CONCEPTS, Concept, Query, sample_queries
 from ..queries.resolvers import describe, select
 
@@ -38,7 +38,7 @@ def write_phantoms(
 
     Args:
         output_dir: made when it is missing; files of the same name are replaced.
-        subset: one of `phantom.SUBSETS`, or several, of each `count` phantoms.
+        subset: one of `phantom.ALL_SUBSETS`, or several, of each `count` phantoms.
         split: one of `phantom.SEEDS`. Queries use the words of that split ("train" for "pretrain").
         count: how many phantoms.
         first: where in the split's range of seeds to start.
@@ -86,7 +86,7 @@ def _write_phantom(
             written.add(name)
         return name
 
-    rng = np.random.default_rng((seed, SUBSETS.index(subset)))
+    rng = np.random.default_rng((seed, ALL_SUBSETS.index(subset)))
     entries = []
     for number, (query, _) in enumerate(sample_queries(phantom.label, subset, words, num_queries, rng)):
         entry = {
@@ -119,7 +119,7 @@ def _are_counterparts(concept: Concept, query: Query) -> bool:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; see the module's docstring."""
     parser = argparse.ArgumentParser(prog="medvol_r1.datasets.write_phantoms", description=__doc__.split("\n")[0])
-    parser.add_argument("--subset", required=True, choices=SUBSETS, nargs="+")
+    parser.add_argument("--subset", required=True, choices=ALL_SUBSETS, nargs="+")
     parser.add_argument("--split", required=True, choices=list(SEEDS))
     parser.add_argument("--count", required=True, type=int, help="how many phantoms")
     parser.add_argument("--output_dir", required=True, type=Path)

@@ -1,8 +1,8 @@
 """Phantoms: procedural abdominal CT in HU with label maps, deterministic in their arguments.
 
 Three subsets mirror the paper's data: `organs` (abdominal organs), `whole_body` (chest or head to pelvis) and `renal`
-(kidneys with tumors and cysts). A fourth, `wide`, shows anybody anyhow, see :mod:`.wide`. The anatomy of a patient depends on (seed, subset) alone; the grid it is scanned on
-also on `shape`, and its axes on `canonical`.
+(kidneys with tumors and cysts). A fourth, `wide`, shows anybody anyhow, see :mod:`.wide`. The anatomy of a patient
+depends on (seed, subset) alone; the grid it is scanned on also on `shape`, and its axes on `canonical`.
 """
 
 from collections.abc import Sequence

@@ -119,26 +119,41 @@ _COUPLED = tuple(
         *(f"{form}:{pair}" for form in ("lesion_beside", "lesion_opposite") for pair in ("tumor:cyst", "cyst:tumor")),
     )
 )
+_ORGANS = (
+    _whole("liver", "1", "liver"),
+    *_KIDNEYS,
+    _whole("spleen", "4", "spleen"),
+    _whole("pancreas", "5", "pancreas"),
+)
+_WHOLE_BODY = (
+    _whole("liver", "1", "liver"),
+    *_KIDNEYS,
+    _whole("bladder", "6", "bladder"),
+    _whole("lungs", "7,8", "lungs", "both"),
+    _whole("right lung", "7", "lung", "right"),
+    _whole("left lung", "8", "lung", "left"),
+    _whole("bone", "9", "bone"),
+    _whole("brain", "10", "brain"),
+)
+_HEAD_NECK = (
+    _whole("brainstem", "13", "brainstem"),
+    _whole("spinal cord", "14", "spinal cord"),
+    _whole("right parotid", "15", "parotid", "right"),
+    _whole("left parotid", "16", "parotid", "left"),
+    _whole("parotids", "15,16", "parotids", "both"),
+    _whole("esophagus", "17", "esophagus"),
+    _whole("larynx", "18", "larynx"),
+    _whole("mandible", "19", "mandible"),
+)
 CONCEPTS: dict[str, tuple[Concept, ...]] = {
-    "organs": (
-        _whole("liver", "1", "liver"),
-        *_KIDNEYS,
-        _whole("spleen", "4", "spleen"),
-        _whole("pancreas", "5", "pancreas"),
-    ),
-    "whole_body": (
-        _whole("liver", "1", "liver"),
-        *_KIDNEYS,
-        _whole("bladder", "6", "bladder"),
-        _whole("lungs", "7,8", "lungs", "both"),
-        _whole("right lung", "7", "lung", "right"),
-        _whole("left lung", "8", "lung", "left"),
-        _whole("bone", "9", "bone"),
-        _whole("brain", "10", "brain"),
-    ),
+    "organs": _ORGANS,
+    "whole_body": _WHOLE_BODY,
     "renal": (*_KIDNEYS, _whole("tumor", "11", "tumor"), _whole("cyst", "12", "cyst"), *_COUPLED),
+    "wide": tuple(dict.fromkeys((*_ORGANS, *_WHOLE_BODY))),
+    "head_neck": _HEAD_NECK,
 }
-"""What may be asked of each subset of phantoms; only what the subset labels, so that "absent" means absent."""
+"""What may be asked of each subset of phantoms; only what the subset labels, so that "absent" means absent. `head_neck`
+is no phantom: it holds the organs that are drawn for radiotherapy, with ids that follow those of `phantom.LABELS`."""
 
 
 def sample_queries(
@@ -149,6 +164,7 @@ def sample_queries(
     rng: np.random.Generator,
     absent_fraction: float = 0.08,
     types: Collection[str] | None = None,
+    labeled: Collection[int] | None = None,
 ) -> list[tuple[Query, np.ndarray]]:
     """Draw questions about a label map, with the masks that answer them.
 
@@ -156,14 +172,16 @@ def sample_queries(
     in this volume ("the kidney with a cyst" where both have one) are never drawn.
 
     Args:
-        label: uint8 `[X, Y, Z]` or `[S, H, W]`, ids of `phantom.LABELS`.
-        subset: one of `phantom.SUBSETS`.
+        label: uint8 `[X, Y, Z]` or `[S, H, W]`, ids of `phantom.LABELS`, or of the `head_neck` concepts.
+        subset: a key of `CONCEPTS`.
         split: "train", "validation" or "test": whose words to use.
         count: how many queries.
         rng: the only source of chance.
         absent_fraction: chance of each query to ask for an absent target (type H), where one is absent.
         types: the types to draw, all by default; without "H" no absent target is asked for, and `("H",)` asks for
             nothing else. Absent targets are worded in the other types named, or in any.
+        labeled: the ids that were drawn in this patient, in the map at hand or outside its range; default: all of the
+            subset. What needs another is not asked for: an organ without a contour is not drawn, never absent.
 
     Returns:
         `count` queries, each with its bool mask in the shape of `label`: empty for type H, and for it only.
@@ -173,7 +191,7 @@ def sample_queries(
     """
     _check(subset, split, types)
     wanted = set(TYPES if types is None else types)
-    present, absent = _askable(label, subset, wanted)
+    present, absent = _askable(label, _known(CONCEPTS[subset], labeled), wanted)
     chance = absent_fraction if "H" in wanted and absent else 0.0
     if chance and not present:
         chance = 1.0
@@ -237,13 +255,21 @@ def _check(subset: str, split: str, types: Collection[str] | None) -> None:
 _Askable = list[tuple[Concept, str, Selection]]
 
 
-def _askable(label: np.ndarray, subset: str, wanted: set[str]) -> tuple[_Askable, _Askable]:
+def _known(concepts: Sequence[Concept], labeled: Collection[int] | None) -> Sequence[Concept]:
+    """The concepts of which all labels were drawn in this patient; coupled ones are not for such patients."""
+    if labeled is None:
+        return concepts
+    needed = {c: c.resolver.removeprefix("labels:").split(",") for c in concepts if c.types != "G"}
+    return [concept for concept, ids in needed.items() if set(map(int, ids)) <= set(labeled)]
+
+
+def _askable(label: np.ndarray, concepts: Sequence[Concept], wanted: set[str]) -> tuple[_Askable, _Askable]:
     """All (concept, type, selection) with a target in the label map, and those without."""
     anatomy = describe(label)
     worded = wanted - {"H"} or set(TYPES)
     present: _Askable = []
     absent: _Askable = []
-    for concept in CONCEPTS[subset]:
+    for concept in concepts:
         try:
             selection = select(concept.resolver, anatomy)
         except Unresolvable:

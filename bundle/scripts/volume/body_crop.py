@@ -102,8 +102,9 @@ class CropToBodyd(MapTransform):
         if crop is None:
             return result
         for key, fill in self.key_iterator(result, self.fills):
-            if result[key].shape[1:] != image.shape[1:]:
-                raise ValueError(f"{key!r} has the slices {tuple(result[key].shape[1:])}, not the image's {tuple(image.shape[1:])}")
+            found, wanted = tuple(result[key].shape[1:]), tuple(image.shape[1:])
+            if found != wanted:
+                raise ValueError(f"{key!r} has the slices {found}, not the image's {wanted}")
             result[key] = _crop(result[key], crop, fill)
         return result
 
