@@ -38,7 +38,10 @@ One flow, one direction of imports: each line may import those above it, never t
     lvlm.shared_prefix                    many queries of a volume behind one prompt
     lvlm.vision                           slices as the vision tower reads them
     lvlm.weights                          reading Qwen3-VL, what is wrong with a folder
+    lvlm.network_state                    whether a network is still the one that computed something
     lvlm.encoded_volume                   a volume as the language model reads it
+    lvlm.sampling                         how the next token is chosen
+    lvlm.static_sequences                 sequences that grow in place, advanced by CUDA graphs
     lvlm.decoding                         completions, token by token
     lvlm.log_probs                        token log-probabilities of completions, packed and checked
     lvlm.volume_batch                     completions of several volumes in one forward

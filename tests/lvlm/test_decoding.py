@@ -1,8 +1,13 @@
+import copy
+import logging
+
 import pytest
 import torch
-from medvol_r1.lvlm import decoding
-from medvol_r1.lvlm.decoding import Sampling
+from medvol_r1.lvlm import decoding, encoded_volume, static_sequences
+from medvol_r1.lvlm.decoding import KeptSequences, Sampling, decode
+from medvol_r1.lvlm.encoded_volume import hidden_states, prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
+from scipy.stats import chisquare
 from tiny_models import save_random_lvlm
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
@@ -21,8 +26,9 @@ def slices():
 
 def drawn(sampling, logits, count=4000):
     """How often each token is chosen, as shares."""
-    ids = sampling.choose(logits.repeat(count, 1), torch.Generator().manual_seed(0))
-    return torch.bincount(ids, minlength=len(logits)) / count
+    noise = torch.empty(count, sampling.candidates(len(logits)))
+    noise.exponential_(generator=torch.Generator().manual_seed(0))
+    return torch.bincount(sampling.choose(logits.repeat(count, 1), noise), minlength=len(logits)) / count
 
 
 @pytest.mark.parametrize(
@@ -56,18 +62,42 @@ def test_what_may_be_chosen_equals_transformers(monkeypatch, temperature, top_p,
     ):
         expected = warper(empty, expected)
     expected = expected.softmax(dim=-1)
-    chosen, given = [], {}
+    sampling = Sampling(temperature, top_p, top_k)
+    count = sampling.candidates(300)
+    chances = torch.zeros_like(logits)
+    for rank in range(count):  # a token's chance, from where its noise stops to suffice against a noise of 1 elsewhere
+        noise = torch.full((6, count), torch.inf)
+        noise[:, rank] = 1.0
+        ids = sampling.choose(logits, noise)
+        chances.scatter_(1, ids[:, None], expected.gather(1, ids[:, None]))
+    torch.testing.assert_close(chances, expected, rtol=0, atol=1e-6)
 
-    def multinomial(weights, count, generator):
-        given["weights"] = weights / weights.sum(dim=-1, keepdim=True)
-        return given["rank"].expand(len(weights), 1)
 
-    monkeypatch.setattr(torch, "multinomial", multinomial)
-    for rank in range(top_k or 300):
-        given["rank"] = torch.tensor(rank)
-        ids = Sampling(temperature, top_p, top_k).choose(logits, None)
-        chosen.append(expected.gather(1, ids[:, None])[:, 0])
-    torch.testing.assert_close(torch.stack(chosen, dim=1), given["weights"], rtol=0, atol=1e-6)
+@pytest.mark.parametrize("sampling", [Sampling(1.0), Sampling(0.7, top_k=12), Sampling(1.5, top_p=0.8)])
+def test_a_token_is_drawn_as_multinomial_draws_it(sampling):
+    """From the same generator the same token: so seeds mean what they meant."""
+    logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(2))
+    noise = torch.empty(50, sampling.candidates(40)).exponential_(generator=torch.Generator().manual_seed(3))
+    values, ids = logits.topk(sampling.candidates(40)) if sampling.top_k or sampling.top_p < 1 else (logits, None)
+    weights = (values / sampling.temperature).softmax(dim=-1)
+    weights[weights.cumsum(dim=-1) - weights >= sampling.top_p] = 0
+    drawn = torch.multinomial(weights, 1, generator=torch.Generator().manual_seed(3))
+    expected = drawn[:, 0] if ids is None else ids.gather(1, drawn)[:, 0]
+    assert sampling.choose(logits, noise).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("sampling", [Sampling(1.0), Sampling(0.8, top_k=6), Sampling(1.2, top_p=0.9)])
+def test_draws_follow_the_distribution_of_a_fixed_table(sampling):
+    """Chi-square of 20,000 draws from 20 logits against the probabilities of transformers' warpers."""
+    logits = torch.linspace(-2, 2, 20)[torch.randperm(20, generator=torch.Generator().manual_seed(0))]
+    expected = TemperatureLogitsWarper(sampling.temperature)(None, logits[None])
+    expected = TopKLogitsWarper(sampling.top_k)(None, expected) if sampling.top_k else expected
+    expected = TopPLogitsWarper(sampling.top_p)(None, expected) if sampling.top_p < 1 else expected
+    expected = expected[0].double().softmax(dim=-1)
+    counts = drawn(sampling, logits, 20000).double() * 20000
+    kept = expected > 0
+    assert counts[~kept].sum() == 0 and kept.sum() == (sampling.top_k or kept.sum())
+    assert chisquare(counts[kept], expected[kept] * counts.sum()).pvalue > 0.01
 
 
 def test_completions_in_training_are_those_of_evaluation(folder, slices):
@@ -131,19 +161,249 @@ def test_writing_stops_at_the_end_token_or_the_limit(folder, slices):
     assert completion.ids.tolist() == ids and not completion.finished
 
 
-def test_prefix_and_queries_are_computed_once_and_the_prefix_is_never_repeated(folder, slices, monkeypatch):
+def noting_shapes(monkeypatch):
+    """The list that the shape of each call's ids goes to."""
     shapes = []
-    original = decoding.hidden_states
 
-    def hidden_states(base, ids, positions, **arguments):
+    def noting(base, ids, positions, **arguments):
         shapes.append(tuple(ids.shape))
         for keys, values in arguments.get("prefix") or ():
             assert len(keys) == len(values) == 1
-        return original(base, ids, positions, **arguments)
+        return hidden_states(base, ids, positions, **arguments)
 
-    monkeypatch.setattr(decoding, "hidden_states", hidden_states)
+    for module in (decoding, encoded_volume, static_sequences):
+        monkeypatch.setattr(module, "hidden_states", noting)
+    return shapes
+
+
+def test_prefix_and_queries_are_computed_once_and_the_prefix_is_never_repeated(folder, slices, monkeypatch):
+    shapes = noting_shapes(monkeypatch)
     lvlm = VolumeLVLM(folder, max_new_tokens=3)
     volume = lvlm.encode(slices)
     lvlm.generate(volume, QUERIES, num_samples=2)
     tail = max(len(lvlm.prompts.tail_ids(query)) for query in QUERIES)
     assert shapes == [(1, len(volume.prefix_ids)), (3, tail), (6, 1), (6, 1)]
+    shapes.clear()
+    lvlm.generate(volume, QUERIES[:1])  # a later query: the prefix is there
+    assert shapes == [(1, len(lvlm.prompts.tail_ids(QUERIES[0]))), (1, 1), (1, 1)]
+
+
+def test_a_kept_prefix_is_that_of_the_weights_and_of_autocast(folder, slices):
+    lvlm = VolumeLVLM(folder)
+    volume, base = lvlm.encode(slices), lvlm.base
+    first = prefilled(base, volume)
+    assert prefilled(base, volume) is first
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = prefilled(base, volume)
+    assert 1e-4 < (rough[0][1] - first[0][1]).abs().max() < 1
+    torch.testing.assert_close(prefilled(base, volume), first)
+    with torch.no_grad():
+        base.model.language_model.layers[0].self_attn.v_proj.weight.mul_(2)
+    torch.testing.assert_close(prefilled(base, volume)[0][1], 2 * first[0][1])
+    lvlm.unfreeze()
+    trained = lvlm.encode(slices)
+    assert prefilled(base, trained) is not prefilled(base, trained) and trained.kept.layers == ()
+
+
+def test_a_switched_adapter_is_another_network(folder, slices):
+    lvlm = VolumeLVLM(folder).add_lora(rank=4, alpha=8)
+    with torch.no_grad():
+        for name, weight in lvlm.named_parameters():
+            weight.requires_grad_(False)
+            if "lora_B" in name:
+                weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+    volume = lvlm.encode(slices)
+    adapted = prefilled(lvlm.base, volume)
+    with lvlm.qwen.disable_adapter():
+        plain = prefilled(lvlm.base, volume)
+    assert (adapted[0][0] - plain[0][0]).abs().max() > 0.01
+    torch.testing.assert_close(prefilled(lvlm.base, volume), adapted)
+
+
+# Static keys and values, graphs --------------------------------------------------------------------------------------
+
+
+class Replayed:
+    """Stands for a graph where there is no GPU: what was captured, run again with the shapes that it had."""
+
+    def __init__(self, advance):
+        self.replay = advance
+
+
+@pytest.fixture
+def graphs_on_a_cpu(monkeypatch):
+    """All of decoding with graphs but the capture: fixed shapes, rows that mean nothing, looks every eight tokens."""
+    captures = []
+
+    def captured(rehearse, advance):
+        for _ in range(2):
+            rehearse()
+        captures.append(1)
+        return Replayed(advance)
+
+    monkeypatch.setattr(static_sequences, "_captured", captured)
+    monkeypatch.setattr(decoding, "_has_graphs", lambda device: True)
+    return captures
+
+
+@torch.no_grad()
+def written_plainly(lvlm, volume, query, limit, ends):
+    """Greedy tokens, all of a sequence computed anew for each: no cache, no shared prefix, no padding."""
+    base = lvlm.base
+    banned = {base.config.image_token_id, base.config.video_token_id}
+    banned |= {base.config.vision_start_token_id, base.config.vision_end_token_id}
+    ids = torch.cat([volume.prefix_ids, torch.tensor(lvlm.prompts.tail_ids(query))])
+    start = len(ids)
+    while len(ids) < start + limit and (len(ids) == start or int(ids[-1]) not in ends):
+        more = torch.arange(1, len(ids) - len(volume.prefix_ids) + 1)
+        positions = torch.cat([volume.position_ids, (volume.position_ids.max() + more).expand(3, -1)], dim=1)
+        logits = base.lm_head(hidden_states(base, ids[None], positions[:, None], volume=volume)[0, -1])
+        logits[list(banned)] = -torch.inf
+        ids = torch.cat([ids, logits.argmax()[None]])
+    return ids[start:].tolist()
+
+
+@pytest.fixture(scope="module")
+def three_volumes(folder):
+    """3 volumes x 10 queries: the network, volumes, queries, and plainly written ids; tails of four lengths."""
+    lvlm = VolumeLVLM(folder, max_new_tokens=20)
+    queries = [f"{QUERIES[i % 3]} {'and more ' * (i % 4)}{i}" for i in range(10)]
+    volumes = [lvlm.encode(torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(i))) for i in range(3)]
+    longest = written_plainly(lvlm, volumes[0], queries[0], 20, ())
+    ends = lvlm.base.generation_config.eos_token_id = sorted({longest[4], longest[9], longest[0] + 1})
+    lvlm.prompts.tokenizer.eos_token = None
+    expected = [[written_plainly(lvlm, volume, query, 20, ends) for query in queries] for volume in volumes]
+    lengths = {len(ids) for answers in expected for ids in answers}
+    assert len(lengths) > 3 and min(lengths) < 5 and max(lengths) == 20
+    return lvlm, volumes, queries, expected
+
+
+@pytest.mark.parametrize("with_graphs", [False, True])
+def test_tokens_equal_those_written_plainly(three_volumes, request, with_graphs):
+    """G = 4; some end early, some never."""
+    captures = request.getfixturevalue("graphs_on_a_cpu") if with_graphs else []
+    lvlm, volumes, queries, expected = three_volumes
+    for volume, answers in zip(volumes, expected, strict=True):
+        groups = lvlm.generate(volume, queries, num_samples=4)
+        assert [[one.ids.tolist() for one in group] for group in groups] == [[ids] * 4 for ids in answers]
+        ends = lvlm.base.generation_config.eos_token_id
+        assert [group[0].finished for group in groups] == [ids[-1] in ends for ids in answers]
+    # Shapes of 40 sequences and fewer (64, 32, 16, 8 rows), captured once for all three volumes.
+    assert len(captures) <= 4 and bool(captures) == with_graphs
+
+
+def test_draws_of_the_loop_follow_the_distribution(folder, slices, graphs_on_a_cpu, monkeypatch):
+    """Chi-square of the second of two tokens, over 1,500 completions, against the probabilities of plain forwards."""
+    lvlm = VolumeLVLM(folder, max_new_tokens=2)
+    volume, sampling = lvlm.encode(slices), Sampling(0.5, top_k=4)
+    tail = torch.tensor(lvlm.prompts.tail_ids(QUERIES[0]))
+    monkeypatch.setattr(decoding, "_MAX_DECODED_TOGETHER", 512)
+    completions = lvlm.generate(
+        volume, QUERIES[:1], num_samples=1500, sampling=sampling, generator=torch.Generator().manual_seed(0)
+    )[0]
+    pairs = [tuple(one.ids.tolist()) for one in completions if len(one.ids) == 2]
+    assert len(pairs) > 1400
+
+    def chances(ids):
+        scores = lvlm.log_probs(volume, QUERIES[:1], [[torch.tensor([*ids, token]) for token in range(vocabulary)]])[0]
+        scores = torch.stack([one[-1] for one in scores])
+        scores[banned] = -torch.inf
+        return TopKLogitsWarper(4)(None, TemperatureLogitsWarper(0.5)(None, scores[None]))[0].softmax(dim=-1)
+
+    vocabulary = lvlm.base.config.text_config.vocab_size
+    banned = [lvlm.base.config.image_token_id, lvlm.base.config.vision_start_token_id]
+    banned += [lvlm.base.config.video_token_id, lvlm.base.config.vision_end_token_id]
+    lvlm.packing, lvlm._packing_is_checked = "split", True
+    first = max({pair[0] for pair in pairs}, key=[pair[0] for pair in pairs].count)
+    seconds = [pair[1] for pair in pairs if pair[0] == first]
+    with torch.no_grad():
+        expected = chances([first])
+    common = [int(token) for token in expected.nonzero()[:, 0] if expected[token] * len(seconds) > 5]
+    counts = [seconds.count(token) for token in common]
+    assert len(tail) and len(common) > 1
+    shares = expected[common].double() / expected[common].double().sum()
+    assert chisquare(counts, shares.numpy() * sum(counts)).pvalue > 0.01
+
+
+def test_what_cannot_be_captured_goes_on_without(folder, slices, monkeypatch):
+    def captured(rehearse, advance):
+        rehearse()
+        advance()  # what a capture left undone must not show
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    lvlm = VolumeLVLM(folder, max_new_tokens=12)
+    expected = [[one.ids.tolist() for one in group] for group in lvlm.generate(slices, QUERIES, num_samples=3)]
+    monkeypatch.setattr(static_sequences, "_captured", captured)
+    monkeypatch.setattr(decoding, "_has_graphs", lambda device: True)
+    with pytest.warns(RuntimeWarning, match="could not be captured as a CUDA graph.*not permitted"):
+        groups = lvlm.generate(slices, QUERIES, num_samples=3)
+    assert [[one.ids.tolist() for one in group] for group in groups] == expected
+
+
+def test_graphs_are_kept_for_a_shape_and_dropped_with_it(folder, slices, graphs_on_a_cpu):
+    lvlm = VolumeLVLM(folder, max_new_tokens=12)
+    lvlm.generate(slices, QUERIES)
+    lvlm.generate(slices.flip(0), QUERIES[:2])  # fewer rows find their graph, or make it, in the same buffers
+    lvlm.generate(slices, QUERIES)
+    kept = lvlm._kept_sequences._sequences
+    assert len(graphs_on_a_cpu) == 2 and kept.capacity == 4
+    lvlm.generate(slices[:2], QUERIES)  # a shorter prefix
+    assert lvlm._kept_sequences._sequences is not kept and len(graphs_on_a_cpu) == 3
+    kept = lvlm._kept_sequences._sequences
+    lvlm.add_lora(rank=4, alpha=8).generate(slices[:2], QUERIES)  # other weights
+    assert lvlm._kept_sequences._sequences is not kept
+    assert copy.deepcopy(lvlm)._kept_sequences._sequences is None
+
+
+def test_memory_of_the_buffers(folder, slices, graphs_on_a_cpu):
+    """3 queries make 4 rows; 64 tokens; 3 layers of 2 heads of 24 numbers (hidden 96 / 4 heads), keys and values."""
+    lvlm = VolumeLVLM(folder, max_new_tokens=12)
+    lvlm.generate(slices, QUERIES, sampling=Sampling(1.0))
+    kept = lvlm._kept_sequences._sequences
+    text = lvlm.base.config.text_config
+    own = 4 * 64 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * 2 * 4
+    assert kept.length == 64 and sum(one.nbytes for layer in kept.own for one in layer) == own
+    assert kept.logits.nbytes == kept.noise.nbytes == 4 * text.vocab_size * 4
+    others = sum(value.nbytes for value in vars(kept).values() if isinstance(value, torch.Tensor))
+    assert others - 2 * kept.logits.nbytes < 4 * (64 + 8 * 12 + 64) + 1000
+
+
+def test_more_sequences_than_memory_holds_are_fewer_at_a_time(folder, slices, monkeypatch, caplog):
+    lvlm = VolumeLVLM(folder, max_new_tokens=8)
+    sampling, shapes = Sampling(1.0), noting_shapes(monkeypatch)
+    lvlm.generate(slices, QUERIES, num_samples=2, sampling=sampling)
+    assert max(shapes[2:]) == (6, 1) and not caplog.records
+    text = lvlm.base.config.text_config
+    tokens = max(len(lvlm.prompts.tail_ids(query)) for query in QUERIES) + 8
+    size = 8 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * tokens + 24 * text.vocab_size
+    monkeypatch.setattr(decoding, "_BYTES_ON_CPU", 2.5 * size)
+    shapes.clear()
+    with caplog.at_level(logging.WARNING):
+        groups = lvlm.generate(slices, QUERIES, num_samples=2, sampling=sampling)
+    assert [len(group) for group in groups] == [2, 2, 2]
+    assert max(shape for shape in shapes if shape[1] == 1) == (2, 1)
+    assert "6 completions" in caplog.text and "they are written 2 at a time" in caplog.text
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("adapter", [False, True])
+def test_tokens_of_a_graph_equal_those_without(folder, adapter):
+    lvlm = VolumeLVLM(folder, max_new_tokens=40).to("cuda")
+    if adapter:
+        lvlm.add_lora(rank=4, alpha=8)
+    kept = KeptSequences()
+    for seed in range(3):
+        volume = lvlm.encode(torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(seed)))
+        tails = lvlm._tails(QUERIES, volume)
+        arguments = (lvlm.base, lvlm.prompts.tokenizer, volume, tails, 4)
+        plain, graph = (decode(*arguments, Sampling(), 40, kept=there) for there in (None, kept))
+        for expected, found in zip(plain, graph, strict=True):
+            assert [one.ids.tolist() for one in found] == [one.ids.tolist() for one in expected]
+        for sampling in (Sampling(1.0), Sampling(0.9, top_p=0.9, top_k=50)):
+            runs = [
+                decode(*arguments, sampling, 40, torch.Generator("cuda").manual_seed(5), kept=kept) for _ in range(2)
+            ]
+            texts = [[one.text for group in run for one in group] for run in runs]
+            assert texts[0] == texts[1] and len(set(texts[0])) > 3
+    assert kept._sequences.graphs

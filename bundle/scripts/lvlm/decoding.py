@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from transformers import DynamicCache, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
 
-from .encoded_volume import EncodedVolume, hidden_states
+from .encoded_volume import EncodedVolume, hidden_states, prefilled
+from .network_state import where_weights_are
+from .sampling import Sampling
 from .split_attention import LayerPrefix
+from .static_sequences import StaticSequences, rows_of_graph
+
+_logger = logging.getLogger(__name__)
 
 # Number of sequences that are decoded together; more are taken in turns.
 _MAX_DECODED_TOGETHER = 128
+# Share of the free memory of a GPU that sequences may take; and what they may take on a CPU.
+_SHARE_OF_FREE_MEMORY = 0.5
+_BYTES_ON_CPU = 4 * 2**30
+# Graphs serve sequences of up to a multiple of this length, so that queries of other lengths find them again.
+_LENGTH_STEP = 64
+# Tokens between two looks for sequences that have ended: a look makes a GPU wait for the host.
+_TOKENS_BETWEEN_LOOKS = 8
 
 
 @dataclass(frozen=True)
@@ -33,37 +48,26 @@ class Completion:
     entropy: float = float("nan")
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is chosen.
+class KeptSequences:
+    """The buffers of the last call on a GPU, with their graphs; the next call of that shape goes on with them.
 
-    Args:
-        temperature: 0 takes the most probable token (greedy); above, samples.
-        top_p: keep the smallest set of tokens with this total probability; 1 keeps all.
-        top_k: keep this many tokens; 0 keeps all.
+    Only the last ones: so the memory is that of one call. A copy of a network starts without.
     """
 
-    temperature: float = 0.0
-    top_p: float = 1.0
-    top_k: int = 0
+    def __init__(self) -> None:
+        self._shape: Hashable = None
+        self._sequences: StaticSequences | None = None
 
-    def __post_init__(self) -> None:
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.top_k < 0:
-            raise ValueError(f"Need temperature >= 0, 0 < top_p <= 1 and top_k >= 0, got {self}.")
+    def __deepcopy__(self, memo: dict[int, Any]) -> KeptSequences:
+        return KeptSequences()
 
-    def choose(self, logits: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-        """Token ids int64 [B] from logits float [B, vocabulary]."""
-        if self.temperature == 0:
-            return logits.argmax(dim=-1)
-        ids = None  # of the columns, when they are not all tokens in their order
-        if self.top_k or self.top_p < 1:  # the most probable first
-            logits, ids = logits.topk(min(self.top_k or logits.shape[-1], logits.shape[-1]), dim=-1)
-        probabilities = (logits / self.temperature).softmax(dim=-1)
-        if self.top_p < 1:
-            before = probabilities.cumsum(dim=-1) - probabilities
-            probabilities = probabilities.masked_fill(before >= self.top_p, 0.0)
-        drawn = torch.multinomial(probabilities, 1, generator=generator)
-        return (drawn if ids is None else ids.gather(1, drawn))[:, 0]
+    def get(self, shape: Hashable, capacity: int, length: int, make: Callable[[], StaticSequences]) -> StaticSequences:
+        """Those of the last call if they were made for this shape and are large enough, else new ones."""
+        kept = self._sequences
+        if kept is None or self._shape != shape or kept.capacity < capacity or kept.length < length:
+            self._sequences = kept = None  # their memory is free before others are made
+            self._sequences, self._shape = make(), shape
+        return self._sequences
 
 
 @torch.no_grad()
@@ -76,8 +80,12 @@ def decode(
     sampling: Sampling,
     max_new_tokens: int,
     generator: torch.Generator | None = None,
+    kept: KeptSequences | None = None,
 ) -> list[list[Completion]]:
     """Writes completions behind a volume's prefix and a query; the prefix and each query are computed once.
+
+    On a GPU a token is a CUDA graph, if they may be kept. More sequences than its free memory holds, or than
+    128, are decoded in turns.
 
     Args:
         base: the network.
@@ -88,102 +96,133 @@ def decode(
         sampling: how tokens are chosen.
         max_new_tokens: longest completion.
         generator: for sampling, on the network's device.
+        kept: where the graphs of the last call are; None decodes without graphs.
 
     Returns:
         K lists of G completions.
     """
-    prefilled = DynamicCache(config=base.config.get_text_config())
-    hidden_states(base, volume.prefix_ids[None], volume.position_ids[:, None], volume=volume, cache=prefilled)
-    prefix = [(layer.keys, layer.values) for layer in prefilled.layers]
-    first_position = int(volume.position_ids.max()) + 1
+    if len(tails) == 0:
+        return []
+    prefix = prefilled(base, volume)
     ends = _end_ids(base, tokenizer)
+    length = max(len(tail) for tail in tails) + max_new_tokens
+    graphs = kept is not None and _has_graphs(base.device)
+    if graphs:
+        length = -(-length // _LENGTH_STEP) * _LENGTH_STEP
+
+    def make(capacity: int) -> StaticSequences:
+        banned = torch.tensor(_vision_ids(base), device=base.device)
+        return StaticSequences(base, prefix, capacity, length, max_new_tokens, sampling, ends, banned, graphs)
+
     tail_of = torch.arange(len(tails)).repeat_interleave(num_samples)  # of each completion
+    together = _decoded_together(base, prefix, length, len(tail_of))
     completions: list[Completion] = []
-    for start in range(0, len(tail_of), _MAX_DECODED_TOGETHER):
-        part = tail_of[start : start + _MAX_DECODED_TOGETHER]
+    for start in range(0, len(tail_of), together):
+        part = tail_of[start : start + together]
+        if kept is not None and graphs:
+            capacity = rows_of_graph(len(part))
+            shape = (where_weights_are(base), prefix[0][0].shape, max_new_tokens, sampling, tuple(ends.tolist()))
+            sequences = kept.get(shape, capacity, length, partial(make, capacity))
+        else:
+            sequences = make(len(part))
+        copies = (part - part[0]).to(base.device)
         ids, present = _left_padded(tails[part[0] : part[-1] + 1])
-        sequences = _Sequences(base, prefix, first_position, len(ids))
-        logits = sequences.append(ids, present)
-        copies = (part - part[0]).to(logits.device)
-        sequences.select(copies)
-        written = _write(sequences, logits[copies], sampling, ends, max_new_tokens, generator)
+        logits = _begin(sequences, prefix, int(volume.position_ids.max()) + 1, ids, present, copies)
+        written = _write(sequences, logits, generator)
         completions += [_completion(ids, entropy, ends, tokenizer) for ids, entropy in written]
     return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
 
 
-class _Sequences:
-    """B sequences behind a shared prefix, with keys and values of their own; those of the prefix stay where they are.
+def _begin(
+    sequences: StaticSequences,
+    prefix: Sequence[LayerPrefix],
+    first_position: int,
+    ids: torch.Tensor,
+    present: torch.Tensor,
+    copies: torch.Tensor,
+) -> torch.Tensor:
+    """Computes tails [K, n], where present, once each, and starts `copies` of them, int64 [B].
 
-    Args:
-        base: the network.
-        prefix: keys and values of the prefix, of each layer.
-        first_position: of the token behind the prefix.
-        count: B.
+    Returns:
+        Logits float32 [B, vocabulary] of the first tokens.
     """
-
-    def __init__(
-        self, base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], first_position: int, count: int
-    ) -> None:
-        self.base = base
-        self.prefix = prefix
-        self.cache = DynamicCache(config=base.config.get_text_config())
-        self.present = torch.zeros(count, 0, dtype=torch.bool, device=base.device)  # [B, n], False at padding
-        self.position = torch.full((count,), first_position, device=base.device)  # of the next token
-        self.banned = torch.tensor(_vision_ids(base), device=base.device)
-
-    def append(self, ids: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
-        """Takes ids [B, t], where present [B, t], and gives logits float32 [B, vocabulary] of the next token."""
-        self.present = torch.cat([self.present, present], dim=1)
-        length, total = ids.shape[1], self.present.shape[1]
-        causal = torch.ones(length, total, dtype=torch.bool, device=ids.device).tril(total - length)
-        positions = self.position[:, None] - 1 + present.cumsum(dim=1)
-        self.position = positions[:, -1] + 1
-        hidden = hidden_states(
-            self.base,
-            ids,
-            positions.expand(3, -1, -1),
-            attention_mask=self.present[:, None, None] & causal,
-            cache=self.cache,
-            prefix=self.prefix,
-        )
-        logits = self.base.lm_head(hidden[:, -1]).float()
-        logits[:, self.banned] = -torch.inf
-        return logits
-
-    def select(self, index: torch.Tensor) -> None:
-        """Goes on with those of an index int64 [B'], which may repeat."""
-        self.cache.batch_select_indices(index)
-        self.present, self.position = self.present[index], self.position[index]
+    base = sequences.base
+    cache = DynamicCache(config=base.config.get_text_config())
+    positions = first_position - 1 + present.cumsum(dim=1)
+    causal = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool, device=ids.device).tril()
+    hidden = hidden_states(
+        base,
+        ids,
+        positions.expand(3, -1, -1),
+        attention_mask=present[:, None, None] & causal,
+        cache=cache,
+        prefix=prefix,
+    )
+    cache.batch_select_indices(copies)
+    sequences.begin(prefix, cache, present[copies], positions[copies, -1] + 1)
+    return base.lm_head(hidden[:, -1]).float().index_fill(1, sequences.banned, -torch.inf)[copies]
 
 
 def _write(
-    sequences: _Sequences,
-    logits: torch.Tensor,
-    sampling: Sampling,
-    ends: torch.Tensor,
-    max_new_tokens: int,
-    generator: torch.Generator | None,
+    sequences: StaticSequences, logits: torch.Tensor, generator: torch.Generator | None
 ) -> list[tuple[torch.Tensor, float]]:
     """What each sequence goes on with, int64 [n] with the end token, on the CPU, and the mean entropy of these tokens.
 
-    A sequence that has ended is not decoded on.
+    A sequence that has ended is not decoded on, but for a few tokens on a GPU, which nothing is made of.
     """
-    written = torch.full((len(logits), max_new_tokens), -1, device=logits.device)
-    entropy = torch.zeros(len(logits), device=logits.device)  # sum over the tokens
-    rows = torch.arange(len(logits), device=logits.device)  # those that have not ended
-    for step in range(max_new_tokens):
-        entropy[rows] += torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1)
-        chosen = sampling.choose(logits, generator)
-        written[rows, step] = chosen
-        goes_on = (~torch.isin(chosen, ends)).nonzero()[:, 0]
-        if step + 1 == max_new_tokens or len(goes_on) == 0:
-            break
-        if len(goes_on) < len(rows):
-            sequences.select(goes_on)
-            rows, chosen = rows[goes_on], chosen[goes_on]
-        logits = sequences.append(chosen[:, None], torch.ones_like(chosen[:, None], dtype=torch.bool))
-    found = [row[row >= 0] for row in written.cpu()]
-    return [(row, total / len(row)) for row, total in zip(found, entropy.tolist(), strict=True)]
+    found: list[tuple[torch.Tensor, float]] = [(logits, 0.0)] * len(logits)  # each replaced when its sequence has ended
+    rows = torch.arange(len(logits))  # of `found`, those that are decoded
+    look_every = 1 if logits.device.type == "cpu" and not sequences.graphs else _TOKENS_BETWEEN_LOOKS
+    sequences.choose(logits, generator)
+    for number in range(1, sequences.max_new_tokens + 1):
+        is_last = number == sequences.max_new_tokens
+        if is_last or number % look_every == 0:
+            ended = sequences.ended[: len(rows)].cpu() | is_last
+            if ended.all() or sequences.worth_shrinking(int((~ended).sum())):
+                for row, result in zip(rows[ended].tolist(), _results(sequences, ended), strict=True):
+                    found[row] = result
+                rows = rows[~ended]
+                if len(rows) == 0:
+                    break
+                sequences.keep((~ended).nonzero()[:, 0].to(logits.device))
+        sequences.advance(generator)
+    return found
+
+
+def _results(sequences: StaticSequences, index: torch.Tensor) -> list[tuple[torch.Tensor, float]]:
+    """What those of an index bool [B], on the CPU, have written, and its mean entropy."""
+    values = (sequences.written, sequences.number, sequences.entropy)
+    written, number, entropy = (one[: len(index)].cpu()[index] for one in values)
+    return [
+        (row[:length].clone(), total / length)
+        for row, length, total in zip(written, number.tolist(), entropy.tolist(), strict=True)
+    ]
+
+
+def _has_graphs(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
+def _decoded_together(
+    base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], length: int, wanted: int
+) -> int:
+    """How many sequences of a length are decoded at a time; says so in the log when memory is what limits them."""
+    own = sum(one[0, :, 0].nbytes for layer in prefix for one in layer) * length
+    # Logits, noise, and what choosing a token makes of them, in float32.
+    size = own + 6 * 4 * base.config.get_text_config().vocab_size
+    if base.device.type == "cuda":
+        unused = torch.cuda.memory_reserved(base.device) - torch.cuda.memory_allocated(base.device)
+        limit = _SHARE_OF_FREE_MEMORY * (torch.cuda.mem_get_info(base.device)[0] + unused)
+    else:
+        limit = _BYTES_ON_CPU
+    together = max(1, min(_MAX_DECODED_TOGETHER, int(limit // size)))
+    if together < min(wanted, _MAX_DECODED_TOGETHER):
+        _logger.warning(
+            "%d completions of up to %d tokens take %.1f MiB each, too much for %.1f MiB at a time; they are written "
+            "%d at a time.",
+            *(wanted, length, size / 2**20, limit / 2**20, together),
+        )
+    return together
 
 
 def _left_padded(tails: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

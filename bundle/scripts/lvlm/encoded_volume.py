@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
+from .network_state import what_weights_are
 from .split_attention import BranchMask, LayerPrefix
+
+
+@dataclass
+class KeptPrefix:
+    """Keys and values of a prefix, kept for the next queries about its volume; see `prefilled`.
+
+    Args:
+        network: the state of the network that computed them.
+        layers: of each layer.
+    """
+
+    network: Hashable = None
+    layers: tuple[LayerPrefix, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -23,6 +37,7 @@ class EncodedVolume:
         deepstack: a tensor [V, hidden] for each early layer that they are added behind.
         num_slices: S.
         grid: int64 [S, 3], patches of each slice along time, rows and columns, as transformers counts positions.
+        kept: its keys and values, from the first query on.
     """
 
     prefix_ids: torch.Tensor
@@ -32,6 +47,29 @@ class EncodedVolume:
     deepstack: tuple[torch.Tensor, ...]
     num_slices: int
     grid: torch.Tensor
+    kept: KeptPrefix = field(default_factory=KeptPrefix, repr=False, compare=False)
+
+
+@torch.no_grad()
+def prefilled(base: Qwen3VLForConditionalGeneration, volume: EncodedVolume) -> tuple[LayerPrefix, ...]:
+    """Keys and values of a volume's prefix in each layer; computed again only if the network has changed since.
+
+    A network in training keeps none: its next queries come with other weights, and keys and values are large.
+
+    Args:
+        base: the network, without dropout.
+        volume: keeps them.
+    """
+    network = what_weights_are(base)
+    if volume.kept.network == network:
+        return volume.kept.layers
+    cache = DynamicCache(config=base.config.get_text_config())
+    hidden_states(base, volume.prefix_ids[None], volume.position_ids[:, None], volume=volume, cache=cache)
+    layers = tuple((layer.keys, layer.values) for layer in cache.layers)
+    # Not every optimizer counts its changes of weights (fused ones do not), so their state says nothing then.
+    if not any(weight.requires_grad for weight in base.parameters()):
+        volume.kept.network, volume.kept.layers = network, layers
+    return layers
 
 
 def hidden_states(

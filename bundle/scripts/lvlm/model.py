@@ -19,7 +19,7 @@ from torch import nn
 from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
-from .decoding import Completion, Sampling, decode
+from .decoding import Completion, KeptSequences, Sampling, decode
 from .encoded_volume import EncodedVolume
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .prompts import INSTRUCTION, PromptBuilder
@@ -86,6 +86,7 @@ class VolumeLVLM(nn.Module):
         self.default_query = default_query
         self.packing = packing
         self._packing_is_checked = packing == "none"
+        self._kept_sequences = KeptSequences()
         # The only state before loading: where the module lives, and the format that a checkpoint of it has.
         self.register_buffer("format_version", torch.tensor(1))
         self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
@@ -209,7 +210,7 @@ class VolumeLVLM(nn.Module):
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
     ) -> list[list[Completion]]:
-        """Answers queries about a volume; the prefix is prefilled once for all of them.
+        """Answers queries about a volume; the prefix is prefilled once for these and all later queries about it.
 
         Args:
             volume: from `encode`, or slices as `encode` takes them.
@@ -234,6 +235,7 @@ class VolumeLVLM(nn.Module):
                 sampling or self.sampling,
                 self.max_new_tokens,
                 generator,
+                self._kept_sequences,
             )
 
     def log_probs(

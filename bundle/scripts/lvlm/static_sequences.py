@@ -1,0 +1,250 @@
+"""Sequences that grow in place: what a token changes stands at fixed addresses, so that a CUDA graph can advance it.
+
+On a GPU a token of a small batch is some thousand small kernels, and launching them one by one from Python takes many
+times longer than reading the weights once. A graph launches them all. On a CPU the same code runs without one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, Qwen3VLForConditionalGeneration, StaticLayer
+
+from .encoded_volume import hidden_states
+from .sampling import Sampling
+from .split_attention import LayerPrefix
+
+# Fewer rows than this cost what this many do: a token then is reading the weights. Another graph would not pay.
+_SMALLEST_SHRUNK_GRAPH = 8
+
+
+class StaticSequences:
+    """B sequences behind a shared prefix, with keys and values of their own.
+
+    Use: `begin`, `choose`, then `advance` as often as wanted; `keep` lets sequences go. Rows beyond `count` are there
+    only in a graph, whose shape is fixed; what they hold means nothing.
+
+    Args:
+        base: the network.
+        prefix: keys and values of the prefix, of each layer. With graphs they are copied: the next prefix of this
+            length takes their place in the same graph.
+        capacity: B, at most.
+        length: tokens that a sequence can hold behind the prefix.
+        max_new_tokens: of these, those that are written.
+        sampling: how tokens are chosen.
+        ends: int64 [n], tokens that end a sequence.
+        banned: int64 [n], tokens that are never chosen.
+        graphs: whether `advance` replays CUDA graphs.
+    """
+
+    def __init__(
+        self,
+        base: Qwen3VLForConditionalGeneration,
+        prefix: Sequence[LayerPrefix],
+        capacity: int,
+        length: int,
+        max_new_tokens: int,
+        sampling: Sampling,
+        ends: Tensor,
+        banned: Tensor,
+        graphs: bool,
+    ) -> None:
+        device, vocabulary = base.device, base.config.get_text_config().vocab_size
+        self.base, self.sampling, self.ends, self.banned = base, sampling, ends, banned
+        self.capacity, self.length, self.max_new_tokens = capacity, length, max_new_tokens
+        self.prefix = [(keys.clone(), values.clone()) for keys, values in prefix] if graphs else prefix
+        self.own = [tuple(_behind(one, capacity, length) for one in layer) for layer in prefix]
+        self.logits = torch.zeros(capacity, vocabulary, device=device)
+        self.noise = torch.ones(capacity, sampling.candidates(vocabulary), device=device)
+        self.present = torch.zeros(capacity, length, dtype=torch.bool, device=device)
+        self.position = torch.zeros(capacity, 1, dtype=torch.long, device=device)  # of the token that comes
+        self.chosen = torch.zeros(capacity, dtype=torch.long, device=device)
+        self.written = torch.zeros(capacity, max_new_tokens, dtype=torch.long, device=device)
+        self.entropy = torch.zeros(capacity, device=device)  # sum over the tokens
+        self.ended = torch.zeros(capacity, dtype=torch.bool, device=device)
+        self.number = torch.zeros(capacity, dtype=torch.long, device=device)  # tokens written
+        self.at = torch.zeros(1, dtype=torch.long, device=device)  # where the token that comes is kept
+        self.step = torch.zeros(1, dtype=torch.long, device=device)  # index of it among the written ones
+        self.count = 0
+        self.used = 0  # as `at`, on the host
+        self._graphs: dict[int, torch.cuda.CUDAGraph] | None = {} if graphs else None
+
+    @property
+    def graphs(self) -> bool:
+        """Whether graphs are replayed; no longer so when one could not be captured."""
+        return self._graphs is not None
+
+    @property
+    def rows(self) -> int:
+        """Sequences that are computed: `count`, in a graph the next power of two."""
+        return min(rows_of_graph(self.count), self.capacity) if self.graphs else self.count
+
+    def begin(self, prefix: Sequence[LayerPrefix], tails: DynamicCache, present: Tensor, position: Tensor) -> None:
+        """Starts sequences behind a prefix and their tails.
+
+        Args:
+            prefix: of the same shape as the first one.
+            tails: keys and values of B tails.
+            present: bool [B, n], False at their padding.
+            position: int64 [B], of the token that comes.
+        """
+        if self.graphs:
+            for here, there in zip(self.prefix, prefix, strict=True):
+                for buffer, values in zip(here, there, strict=True):
+                    buffer.copy_(values)
+        else:
+            self.prefix = prefix
+        self.count, self.used = present.shape
+        for buffers, layer in zip(self.own, tails.layers, strict=True):
+            for buffer, values in zip(buffers, (layer.keys, layer.values), strict=True):
+                buffer[: self.count, :, : self.used] = values
+        for values in (self.present, self.entropy, self.ended, self.number, self.step):
+            values.zero_()
+        self.present[: self.count, : self.used] = present
+        self.position[: self.count, 0] = position
+        self.at.fill_(self.used)
+
+    def choose(self, logits: Tensor, generator: torch.Generator | None) -> None:
+        """Takes the first tokens from logits float [B, vocabulary]."""
+        self.logits[: self.count] = logits
+        self._draw_noise(generator)
+        self._choose(self.rows)
+
+    def advance(self, generator: torch.Generator | None) -> None:
+        """Takes the tokens in, and chooses the next ones."""
+        self._draw_noise(generator)
+        rows = self.rows
+        if self._graphs is not None and rows not in self._graphs:
+            self._capture(rows)
+            rows = self.rows
+        if self._graphs is not None:
+            self._graphs[rows].replay()
+        else:
+            self._advance(rows, self.used + 1)
+        self.used += 1
+
+    def keep(self, index: Tensor) -> None:
+        """Goes on with those of an index int64 [B']."""
+        for buffer in (*self._states(), *(one for layer in self.own for one in layer)):
+            buffer[: len(index)] = buffer[index]
+        self.count = len(index)
+
+    def worth_shrinking(self, count: int) -> bool:
+        """Whether going on with so many sequences is a smaller computation."""
+        if not self.graphs:
+            return count < self.count
+        return self.rows > _SMALLEST_SHRUNK_GRAPH and rows_of_graph(count) < self.rows
+
+    # Inside: nothing here waits for the host ----------------------------------------------------------------------
+
+    def _states(self) -> tuple[Tensor, ...]:
+        """What belongs to a sequence, but keys and values."""
+        return (
+            *(self.logits, self.present, self.position, self.chosen),
+            *(self.written, self.entropy, self.ended, self.number),
+        )
+
+    def _draw_noise(self, generator: torch.Generator | None) -> None:
+        # In front of a graph, not in it: the caller's generator goes on as without one.
+        if self.noise.shape[1]:
+            self.noise[: self.rows].exponential_(generator=generator)
+
+    def _choose(self, rows: int) -> None:
+        """Chooses a token by the logits, and notes it where the sequence has not ended."""
+        logits, ended = self.logits[:rows], self.ended[:rows]
+        goes_on = ~ended
+        self.entropy[:rows] += torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1) * goes_on
+        self.number[:rows] += goes_on
+        chosen = self.sampling.choose(logits, self.noise[:rows])
+        self.chosen[:rows] = chosen
+        self.written[:rows].index_copy_(1, self.step, chosen[:, None])
+        self.step += 1
+        ended |= (chosen[:, None] == self.ends).any(dim=-1)
+
+    def _advance(self, rows: int, length: int) -> None:
+        """Computes the logits behind the chosen tokens, with room for `length` tokens, and chooses."""
+        self.present[:rows].index_fill_(1, self.at, True)
+        cache = Cache(layers=[_GrowingLayer(keys[:rows], values[:rows], self.at, length) for keys, values in self.own])
+        hidden = hidden_states(
+            self.base,
+            self.chosen[:rows, None],
+            self.position[:rows].expand(3, -1, -1),
+            attention_mask=self.present[:rows, None, None, :length],
+            cache=cache,
+            prefix=self.prefix,
+        )
+        # index_fill_: an assignment would copy the number from the host, which a graph cannot.
+        self.logits[:rows] = self.base.lm_head(hidden[:, -1]).float().index_fill_(1, self.banned, -torch.inf)
+        self.position[:rows] += 1
+        self.at += 1
+        self._choose(rows)
+
+    def _capture(self, rows: int) -> None:
+        """Makes the graph of so many rows; warns, and goes on without graphs, where that fails."""
+        changed = (*self._states(), self.at, self.step)
+        before = [values.clone() for values in changed]
+
+        def rehearse() -> None:
+            self._advance(rows, self.length)
+            for values, old in zip(changed, before, strict=True):
+                values.copy_(old)
+
+        try:
+            self._graphs[rows] = _captured(rehearse, lambda: self._advance(rows, self.length))
+        except (RuntimeError, NotImplementedError) as error:
+            self._graphs = None
+            for values, old in zip(changed, before, strict=True):
+                values.copy_(old)
+            warnings.warn(
+                f"Decoding could not be captured as a CUDA graph and goes on without, several times slower: {error}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+class _GrowingLayer(StaticLayer):
+    """A layer's keys and values in buffers that are given, [B, heads, n, size], and written at a shared place."""
+
+    def __init__(self, keys: Tensor, values: Tensor, at: Tensor, length: int) -> None:
+        super().__init__(max_cache_len=length)
+        self.keys, self.values, self.at = keys, values, at
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Keeps a token of each sequence, and gives the first `max_cache_len` of all."""
+        # Under autocast values come in half precision, and are kept in the type of the keys, as in a DynamicCache.
+        self.keys.index_copy_(2, self.at, key_states.to(self.keys.dtype))
+        self.values.index_copy_(2, self.at, value_states.to(self.values.dtype))
+        return self.keys[:, :, : self.max_cache_len], self.values[:, :, : self.max_cache_len]
+
+
+def rows_of_graph(count: int) -> int:
+    """The next power of two: so few graphs serve all numbers of sequences."""
+    return 1 << max(0, count - 1).bit_length()
+
+
+def _behind(prefix: Tensor, capacity: int, length: int) -> Tensor:
+    """Zeros [capacity, heads, length, size], as the prefix's keys or values [1, heads, P, size] are."""
+    return prefix.new_zeros(capacity, prefix.shape[1], length, prefix.shape[3])
+
+
+def _captured(rehearse: Callable[[], None], advance: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    """A graph of what `advance` launches. Libraries set themselves up in two rehearsals; a graph cannot hold that."""
+    kind = torch.get_autocast_dtype("cuda")
+    # Weights that autocast converted would be kept beyond the graph's reach, and go stale in training.
+    with torch.autocast("cuda", kind, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(2):
+                rehearse()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        # Only this thread: others, those of data loaders, may go on with the device.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            advance()
+    return graph
