@@ -66,8 +66,8 @@ def module_name(path):
 MODULES = {module_name(path): path for path in SCRIPTS.rglob("*.py") if path.name != "__init__.py"}
 PACKAGES = sorted(path.parent.name for path in SCRIPTS.glob("*/__init__.py"))
 INFERENCE = {
-    "command_line", "datasets.cases", "evaluator", "inferer", "lvlm", "medsam2", "prompt_masks", "propagation",
-    "report", "self_consistency", "volume",
+    "command_line", "datasets.cases", "datasets.datalist", "datasets.volume_cases", "evaluator", "inferer", "lvlm",
+    "medsam2", "prompt_masks", "propagation", "report", "self_consistency", "volume",
 }  # fmt: skip
 NOT_FOR_INFERENCE = {"benchmark", "demo_models", "evaluation", "phantom", "propagator_training", "queries", "training"}
 
@@ -216,9 +216,7 @@ def reached_from(name):
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name in INFERENCE or room_of(name) in INFERENCE])
-def test_the_way_of_inference_knows_no_phantoms_training_or_evaluation(name, request):
-    if name == "datasets.cases":
-        request.applymarker(pytest.mark.xfail(strict=True, reason="it imports the phantom of the demo"))
+def test_the_way_of_inference_knows_no_phantoms_training_or_evaluation(name):
     assert [module for module in sorted(reached_from(name)) if room_of(module) in NOT_FOR_INFERENCE] == []
 
 

@@ -60,12 +60,13 @@ One flow, one direction of imports: each line may import those above it, never t
     rewards                               R_f, R_a, R_s, R_c of completions, and their weighted sum
     losses                                GRPO: advantages in a group, clipped surrogate with KL
 
+    datasets.datalist                     lists of cases on disk: one reader, one schema
+    datasets.cases                        the cases of a run
+    datasets.volume_cases                 a volume with all its queries and targets: the unit of evaluation
     datasets.volume_queries               a volume with its queries: the unit of training
     datasets.phantom_volumes              phantoms made on the fly
     datasets.write_phantoms               phantoms as files
     datasets.demo_cases                   the cases of a run that was given none
-    datasets.cases                        the cases of a run
-    datasets.volume_cases                 a volume with all its queries and targets: the unit of evaluation
     datasets.listed_volumes               training volumes on disk
 
     report.evidence_picture               query, reasoning, key slice, boxes and mask on one page

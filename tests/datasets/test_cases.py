@@ -1,69 +1,16 @@
-import json
+from functools import partial
 from itertools import product
 
 import nibabel as nib
 import numpy as np
 import pytest
 from hostile_text import HOSTILE
-from medvol_r1.datasets.cases import (
-    CaseDataset,
-    DatalistError,
-    read_cases,
-    read_datalist,
-)
+from medvol_r1.datasets.cases import CaseDataset, read_cases
+from medvol_r1.datasets.datalist import DatalistError
+from medvol_r1.datasets.demo_cases import write_demo_cases
 from medvol_r1.volume.query_text import QueryToMetad
 from medvol_r1.volume.transforms import LoadVolumed
 from monai.transforms import Compose
-
-
-def write(folder, entries, name="datalist.json"):
-    path = folder / name
-    path.write_text(entries if isinstance(entries, str) else json.dumps(entries), encoding="utf-8")
-    return path
-
-
-def test_a_datalist_is_read_verbatim_and_relative_to_its_folder(tmp_path):
-    entries = [{"image": "sub/ct.nii.gz", "query": text, "label": "/abs/label.nii"} for text in HOSTILE]
-    cases = read_datalist(write(tmp_path, entries))
-    assert [case["query"] for case in cases] == HOSTILE
-    assert {case["image"] for case in cases} == {str(tmp_path / "sub/ct.nii.gz")}
-    assert {case["label"] for case in cases} == {"/abs/label.nii"}
-
-
-def test_case_names_default_to_the_file_and_are_unique(tmp_path):
-    images = ["a/ct.nii.gz", "b/ct.nii.gz", "ct.nii", "x.y.nii.gz", "ct.nii.gz", "dir/"]
-    entries = [{"image": image, "query": "q"} for image in images]
-    entries[4]["case"] = "ct_2"
-    names = [case["case"] for case in read_datalist(write(tmp_path, entries))]
-    assert names == ["ct", "ct_3", "ct_4", "x.y", "ct_2", "dir"]
-
-
-@pytest.mark.parametrize(
-    "entries, message",
-    [
-        ("[", "datalist.json is not JSON in UTF-8: Expecting value"),
-        ([], r'holds an empty list; give a JSON list of \{"image", "query"\} entries'),
-        ({"testing": []}, "holds dict; give a JSON list"),
-        (["ct.nii"], "entry 1 of .*datalist.json is 'ct.nii'; give an object"),
-        ([{"image": "a", "query": "q"}, {"image": "a"}], 'entry 2 of .* has no "query"'),
-        ([{"query": "q"}], 'entry 1 of .* has no "image"'),
-        ([{"image": 3, "query": "q"}], '"image" of entry 1 of .* is 3; give a text'),
-        ([{"image": "", "query": "q"}], "\"image\" of entry 1 of .* is ''"),
-        ([{"image": "a", "query": "q", "label": None}], '"label" of entry 1 of .* is None'),
-        ([{"image": "a", "query": "q", "case": "../a"}], "\"case\" of entry 1 of .* is '../a'; it names a folder"),
-        ([{"image": "a", "query": "q", "case": ".."}], "is '..'; it names a folder"),
-        ([{"image": "a", "query": "q", "case": "x" * 151}], "at most 150 characters"),
-        ([{"image": f, "query": "q", "case": "one"} for f in "ab"], "the case name 'one' stands twice"),
-    ],
-)
-def test_a_datalist_that_cannot_be_used_says_why(tmp_path, entries, message):
-    with pytest.raises(DatalistError, match=message):
-        read_datalist(write(tmp_path, entries))
-
-
-def test_a_datalist_that_is_not_there_names_the_config_key(tmp_path):
-    with pytest.raises(DatalistError, match=r"nowhere.json cannot be read: No such file.*config key `datalist`"):
-        read_cases(datalist=tmp_path / "nowhere.json")
 
 
 @pytest.mark.parametrize("text, form", product(HOSTILE, ("--query {}", "--query={}")))
@@ -81,10 +28,25 @@ def test_half_a_command_line_is_an_error():
         read_cases(arguments=["--query", "liver"])
     with pytest.raises(DatalistError, match="both `datalist` and `image`"):
         read_cases(datalist="a.json", image="ct.nii.gz", arguments=[])
+    with pytest.raises(DatalistError, match="nothing to do; give `datalist`, or `image` and a query"):
+        read_cases(arguments=[])
+
+
+def test_the_demo_is_written_only_when_nothing_was_given():
+    def demo():
+        raise AssertionError("called")
+
+    read_cases(image="ct.nii.gz", demo=demo, arguments=["--query", "liver"])
+    with pytest.raises(DatalistError):
+        read_cases(datalist="absent.json", demo=demo, arguments=[])
+    with pytest.raises(DatalistError):
+        read_cases(demo=demo, arguments=["--query", "liver"])
+    with pytest.raises(AssertionError, match="called"):
+        read_cases(demo=demo, arguments=[])
 
 
 def test_without_anything_a_labelled_phantom_is_written(tmp_path):
-    cases = read_cases(demo_dir=tmp_path / "demo", arguments=[])
+    cases = read_cases(demo=partial(write_demo_cases, tmp_path / "demo"), arguments=[])
     assert [case["case"] for case in cases] == ["phantom_liver", "phantom_kidneys"]
     for case in cases:
         image, label = nib.load(case["image"]), nib.load(case["label"])

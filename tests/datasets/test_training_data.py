@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from medvol_r1.anchor import EvidenceAnchor, parse_completion, split_think
-from medvol_r1.datasets.cases import DatalistError
+from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.datasets.listed_volumes import ListedVolumes
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.queries.bank import query_bank
@@ -158,8 +158,9 @@ def test_a_volume_with_many_queries_is_several_items(listed):
         (None, DatalistError, "cannot be read.*train_datalist"),
         ("{", DatalistError, "not JSON"),
         ("[]", DatalistError, "holds an empty list; give a JSON list"),
-        ('[{"image": "a"}]', DatalistError, "entry 1 .* has no 'label'"),
-        ('[{"image": "a", "label": "b", "query": " "}]', QueryError, "is empty"),
+        ('[{"image": "a"}]', DatalistError, 'entry 1 .* has no "label"'),
+        ('[{"image": "list.json", "label": "list.json", "query": " "}]', QueryError, "is empty"),
+        ('[{"image": "list.json", "label": "gone.nii", "query": "q"}]', DatalistError, "1 of the 2 files"),
     ],
 )
 def test_bad_lists(tmp_path, text, error, message):

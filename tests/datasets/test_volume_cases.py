@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from medvol_r1.datasets.cases import DatalistError, read_datalist
+from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.datasets.volume_cases import Target, VolumeCaseDataset, read_volume_cases
 from medvol_r1.volume.geometry import SliceGeometry, shown_mask
 from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
@@ -46,12 +46,12 @@ def preprocessing(size=16):
 
 
 def prepared(folder, entries):
-    return VolumeCaseDataset(read_volume_cases(write(folder, entries), folder / "demo"), preprocessing())
+    return VolumeCaseDataset(read_volume_cases(write(folder, entries)), preprocessing())
 
 
 def test_queries_of_a_volume_stand_together_in_the_order_of_the_list(folder):
     entries = [{"image": i, "query": q, "case": q} for i, q in (("a.nii", "1"), ("b.nii", "2"), ("a.nii", "3"))]
-    volumes = read_volume_cases(write(folder, entries), folder)
+    volumes = read_volume_cases(write(folder, entries))
     assert [(volume["case"], [entry["query"] for entry in volume["queries"]]) for volume in volumes] == [
         ("1", ["1", "3"]),
         ("2", ["2"]),
@@ -66,7 +66,7 @@ def test_a_counterpart_is_found_among_the_other_queries_of_the_volume(folder):
         {"image": "b.nii", "query": "3", "target": "left kidney", "label": "n.nii"},
         {"image": "a.nii", "query": "4", "target": "liver", "label": "m.nii", "label_values": [1]},
     ]
-    first, second = read_volume_cases(write(folder, entries), folder)
+    first, second = read_volume_cases(write(folder, entries))
     assert first["queries"][0]["opposite_label"] == str(folder / "m.nii")
     assert [entry.get("opposite_values") for entry in first["queries"]] == [[3], [2], None]
     assert "opposite_label" not in second["queries"][0]
@@ -123,30 +123,8 @@ def test_what_is_bad_fails_alone(folder):
     assert isinstance(broken["targets"][0], Target) and broken["targets"][0].shown is None
 
 
-def test_without_a_datalist_phantoms_of_each_subset_are_written(tmp_path):
-    volumes = read_volume_cases(None, tmp_path / "demo", phantoms_per_subset=1, queries_per_phantom=2)
-    assert [volume["queries"][0]["subset"] for volume in volumes] == ["organs", "whole_body", "renal"]
-    assert [len(volume["queries"]) for volume in volumes] == [2, 2, 2]
-    assert (tmp_path / "demo" / "datalist.json").is_file()
-
-
-@pytest.mark.parametrize(
-    "entry, message",
-    [
-        ({"target": 3}, '"target" of entry 1 of .* is 3; give a text, or leave it out'),
-        ({"implicitness": "2"}, "\"implicitness\" of entry 1 of .* is '2'; give a whole number"),
-        ({"implicitness": True}, '"implicitness" .* is True'),
-        ({"label_values": 2}, '"label_values" of entry 1 of .* is 2; give a list of whole numbers, at least one'),
-        ({"label_values": []}, r'"label_values" of entry 1 of .* is \[\]'),
-        ({"opposite_values": [1.5]}, r'"opposite_values" .* is \[1.5\]'),
-        ({"opposite_label": ""}, '"opposite_label" of entry 1 of .* is \'\'; give a text that is not empty'),
-    ],
-)
-def test_a_description_that_is_not_one(tmp_path, entry, message):
-    with pytest.raises(DatalistError, match=message):
-        read_datalist(write(tmp_path, [{"image": "a", "query": "q", **entry}]))
-
-
-def test_null_in_a_description_is_as_good_as_nothing(tmp_path):
-    cases = read_datalist(write(tmp_path, [{"image": "a", "query": "q", "type": None, "subset": "renal"}]))
-    assert "type" not in cases[0] and cases[0]["subset"] == "renal"
+def test_without_a_datalist_there_is_the_demo_or_an_error(tmp_path):
+    volumes = read_volume_cases(None, lambda: write(tmp_path, [{"image": "a.nii", "query": "1"}]))
+    assert [volume["image"] for volume in volumes] == [str(tmp_path / "a.nii")]
+    with pytest.raises(DatalistError, match="nothing to do; give `datalist`"):
+        read_volume_cases(None)

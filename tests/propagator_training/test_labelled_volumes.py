@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from golden_medsam2 import write_official_checkpoint
-from medvol_r1.datasets.cases import DatalistError
+from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.propagator_training.clips import ClipLoader
@@ -72,7 +72,8 @@ def test_volumes_without_use_are_left_out_with_a_warning(tmp_path, caplog):
     entries[2]["label_values"] = [5]
     with caplog.at_level(logging.WARNING):
         assert len(read(write_list(tmp_path, entries), min_slices=9)) == 1
-    assert "thin.nii.gz with thin_label.nii.gz is left out: it has 8 slices, 9 are needed" in caplog.text
+    thin = f"{tmp_path / 'thin.nii.gz'} with {tmp_path / 'thin_label.nii.gz'}"
+    assert f"{thin} is left out: it has 8 slices, 9 are needed" in caplog.text
     assert "empty_label.nii.gz is left out: nothing is marked" in caplog.text
     with pytest.raises(DatalistError, match="no volume of .*train.json can be used"):
         read(write_list(tmp_path, entries[2:]))
@@ -96,9 +97,10 @@ def test_clips_are_cut_from_them(tmp_path):
         (None, "cannot be read.*train_datalist"),
         ("{", "not JSON"),
         ("{}", "holds dict; give a JSON list"),
-        ('[{"image": "a"}]', "entry 1 of .* has no 'label'"),
-        ('["a"]', "entry 1 of .* has no 'image'"),
-        ('[{"image": "a", "label": "b", "label_values": "7"}]', "label_values of entry 1 of .* is '7'"),
+        ('[{"image": "a"}]', 'entry 1 of .* has no "label"'),
+        ('["a"]', "entry 1 of .* is 'a'; give an object"),
+        ('[{"image": "a", "label": "b", "label_values": "7"}]', "\"label_values\" of entry 1 of .* is '7'"),
+        ('[{"image": "a", "label": "train.json"}]', "1 of the 2 files of the list of volumes"),
     ],
 )
 def test_bad_lists(tmp_path, text, message):

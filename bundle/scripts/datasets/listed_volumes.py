@@ -12,22 +12,19 @@ from monai.transforms import Compose
 from torch.utils.data import Dataset
 
 from ..anchor import format_completion
-from ..json_list import read_json_list
 from ..queries.reasoning import rule_made_think
 from ..targets import sft_anchor
 from ..volume.body_crop import AIR_HU, CropToBodyd
 from ..volume.query_text import check_query
 from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
-from .cases import DatalistError
+from .datalist import TRAINING, read_datalist
 from .volume_queries import VolumeQueries
 
 
 class ListedVolumes(Dataset):
-    """Volumes of a JSON list `[{"image", "label", "query", "target"?, "label_values"?}, ...]`.
+    """Volumes of a list of cases (`datalist`) with image, label and query.
 
-    The queries of a volume stand together. Paths are relative to the list's folder. A label is a mask on the image's
-    grid; the target is where it is one of `label_values`, by default wherever it is not zero. `target` is a plain name
-    for the reasoning; default "target".
+    The queries of a volume stand together. `target` is a plain name for the reasoning; default "target".
 
     Args:
         datalist: the JSON file.
@@ -40,7 +37,8 @@ class ListedVolumes(Dataset):
         crop_to_body: show the body, not all of the field of view; as the inference that the model is for.
 
     Raises:
-        DatalistError: the list cannot be read, is empty, or an entry lacks a key.
+        DatalistError: the list cannot be used, or files of it are not there.
+        QueryError: a query that cannot be asked.
     """
 
     def __init__(
@@ -54,9 +52,9 @@ class ListedVolumes(Dataset):
         seed: int = 0,
         crop_to_body: bool = True,
     ) -> None:
-        entries = _read(Path(datalist))
         by_image: dict[str, list[dict[str, Any]]] = {}
-        for entry in entries:
+        for entry in read_datalist(datalist, TRAINING):
+            check_query(entry["query"])
             by_image.setdefault(entry["image"], []).append(entry)
         self.items = [
             group[start : start + queries_per_volume]
@@ -111,17 +109,3 @@ class ListedVolumes(Dataset):
             ]
         )
         return transform({"image": image, **paths})
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    keys = "config keys `train_datalist`, `validation_datalist`"
-    wanted = "a JSON list of entries with image, label and query"
-    entries: list[Any] = read_json_list(path, "the training list", keys, wanted, DatalistError)
-    for number, entry in enumerate(entries, start=1):
-        missing = [key for key in ("image", "label", "query") if not isinstance(entry, dict) or key not in entry]
-        if missing:
-            raise DatalistError(f"entry {number} of {path} has no {missing[0]!r}; image, label and query are needed.")
-        check_query(entry["query"])
-        for key in ("image", "label"):
-            entry[key] = str(path.parent / entry[key])
-    return entries

@@ -13,14 +13,12 @@ import torch
 from monai.data import Dataset, MetaTensor
 
 from ..errors import failure_of
-from ..phantom.scan import SUBSETS
 from ..targets import target_mask
 from ..volume.cropped_mask import CroppedMask
 from ..volume.geometry import SliceGeometry, shown_mask
 from ..volume.io import check_same_grid, read_volume
 from ..volume.query_text import check_query
-from .cases import read_datalist
-from .write_phantoms import write_phantoms
+from .datalist import DatalistError, read_datalist
 
 _logger = logging.getLogger(__name__)
 
@@ -43,27 +41,25 @@ class Target:
 
 
 def read_volume_cases(
-    datalist: str | Path | None, demo_dir: str | Path, phantoms_per_subset: int = 1, queries_per_phantom: int = 6
+    datalist: str | Path | None, demo: Callable[[], str | Path] | None = None
 ) -> list[dict[str, Any]]:
     """The entries of a datalist, grouped by volume.
 
     Args:
-        datalist: see `cases.read_datalist`; None: phantoms of the validation split are written and used.
-        demo_dir: where to.
-        phantoms_per_subset: how many of each subset.
-        queries_per_phantom: how many questions about each.
+        datalist: a JSON list, see `datalist`.
+        demo: writes the cases of a run that was given no list, and returns the path of theirs.
 
     Returns:
         Dictionaries with `case` (the name of the first query's case), `image` and `queries` (entries, in the order of
         the list). An entry without a `patient` has its image as one.
 
     Raises:
-        DatalistError: the list cannot be used.
+        DatalistError: the list cannot be used, or there is neither a list nor a demo.
     """
     if datalist is None:
-        datalist = write_phantoms(
-            demo_dir, SUBSETS, "validation", phantoms_per_subset, queries_per_phantom=queries_per_phantom
-        )
+        if demo is None:
+            raise DatalistError("there is nothing to do; give `datalist`.")
+        datalist = demo()
     volumes: dict[str, dict[str, Any]] = {}
     for entry in read_datalist(datalist):
         volume = volumes.setdefault(entry["image"], {"case": entry["case"], "image": entry["image"], "queries": []})

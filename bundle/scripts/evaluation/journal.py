@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.cases import PATHS
+from ..datasets.datalist import PATHS
 from .query_scores import Answer
 
 SETTINGS_FILE, FINISHED_FILE, ANSWERS_FOLDER = "settings.json", "finished.jsonl", "answers"

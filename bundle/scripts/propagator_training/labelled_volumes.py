@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from ..datasets.cases import DatalistError
-from ..json_list import read_json_list
+from ..datasets.datalist import PROPAGATOR_TRAINING, DatalistError, read_datalist
 from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
 from .clips import LabelledVolumes
 
@@ -26,12 +25,12 @@ def listed_label_volumes(
     window: Sequence[float] = (-160.0, 240.0),
     min_slices: int = 1,
 ) -> list[LabelledVolumes]:
-    """The volumes of a JSON list `[{"image", "label", "label_values"?}, ...]`, each as a pool of its own.
+    """The volumes of a list of cases (`datasets.datalist`) with image and label, each as a pool of its own.
 
-    Every value of a label map except 0 is something to follow, or those of `label_values`, if given. Other keys are not
-    read, so the lists of stage 1 (`listed_volumes`) serve as well: entries of one image and label file are one volume.
-    Paths are relative to the list's folder. A volume in which nothing is marked, or with too few slices, is left out
-    with a warning. All voxels are held in memory: 2 * num_slices * slice_size^2 bytes a volume.
+    Every value of a label map except 0 is something to follow, or those of `label_values`, if given. The lists of
+    stage 1 (`listed_volumes`) serve as well: entries of one image and label file are one volume. A volume in which
+    nothing is marked, or with too few slices, is left out with a warning. All voxels are held in memory:
+    2 * num_slices * slice_size^2 bytes a volume.
 
     Args:
         datalist: the JSON file.
@@ -41,13 +40,12 @@ def listed_label_volumes(
         min_slices: least slices of a volume: the longest clip.
 
     Raises:
-        DatalistError: the list cannot be read, an entry lacks a key, or no volume is left.
+        DatalistError: the list cannot be used, files of it are not there, or no volume is left.
         VolumeError: a volume that cannot be used, or a label that does not lie on its image.
     """
-    path = Path(datalist)
     pools = []
-    for (image, label), values in _grouped(path).items():
-        pool = _read(path.parent / image, path.parent / label, values, num_slices, slice_size, window)
+    for (image, label), values in _grouped(datalist).items():
+        pool = _read(image, label, values, num_slices, slice_size, window)
         depth = pool.labels.shape[1]
         if not pool.labels.any() or depth < min_slices:
             why = f"it has {depth} slices, {min_slices} are needed" if depth < min_slices else "nothing is marked"
@@ -55,35 +53,22 @@ def listed_label_volumes(
             continue
         pools.append(pool)
     if not pools:
-        raise DatalistError(f"no volume of {path} can be used: each is too thin or its label marks nothing.")
+        raise DatalistError(f"no volume of {datalist} can be used: each is too thin or its label marks nothing.")
     return pools
 
 
-def _grouped(path: Path) -> dict[tuple[str, str], list[float] | None]:
+def _grouped(path: str | Path) -> dict[tuple[str, str], list[int] | None]:
     """(image, label) -> the label values of its entries together; None: all values."""
-    keys = "config keys `train_datalist`, `validation_datalist`"
-    wanted = "a JSON list of entries with image and label"
-    entries = read_json_list(path, "the list of volumes", keys, wanted, DatalistError)
-    groups: dict[tuple[str, str], list[float] | None] = {}
-    for number, entry in enumerate(entries, start=1):
-        image, label, values = _checked(entry, f"entry {number} of {path}")
-        known = groups.get((image, label), [])
-        groups[image, label] = None if values is None or known is None else [*known, *values]
+    groups: dict[tuple[str, str], list[int] | None] = {}
+    for entry in read_datalist(path, PROPAGATOR_TRAINING):
+        files, values = (entry["image"], entry["label"]), entry.get("label_values")
+        known = groups.get(files, [])
+        groups[files] = None if values is None or known is None else [*known, *values]
     return groups
 
 
-def _checked(entry: Any, where: str) -> tuple[str, str, list[float] | None]:
-    for key in ("image", "label"):
-        if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
-            raise DatalistError(f"{where} has no {key!r}; give the path of a NIfTI file.")
-    values = entry.get("label_values")
-    if values is not None and (not isinstance(values, list) or not all(isinstance(v, int | float) for v in values)):
-        raise DatalistError(f"label_values of {where} is {values!r}; give a list of numbers.")
-    return entry["image"], entry["label"], values
-
-
 def _read(
-    image: Path, label: Path, values: list[float] | None, num_slices: int, slice_size: int, window: Sequence[float]
+    image: str, label: str, values: list[int] | None, num_slices: int, slice_size: int, window: Sequence[float]
 ) -> LabelledVolumes:
     """One volume as the pipeline shows it; its label values become 1, 2, ..."""
     keys = ["image", "label"]
