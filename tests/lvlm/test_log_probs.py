@@ -243,6 +243,56 @@ def test_a_planted_error_leads_to_separate_sequences(folder, slices, completions
             lvlm.log_probs(volume, QUERIES, completions)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_checked_in_float32(folder, slices, completions, dtype):
+    """The weights come back bit for bit, an adapter of another type as it was."""
+    lvlm = VolumeLVLM(folder).add_lora(rank=4, alpha=8)
+    lvlm.base.to(dtype)
+    types = {name: weight.dtype for name, weight in lvlm.named_parameters()}
+    before = {name: weight.clone() for name, weight in lvlm.named_parameters()}
+    seen, original = [], scoring._packed
+
+    def noted(base, *arguments):
+        seen.append(base.dtype)
+        return original(base, *arguments)
+
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "_packed", noted)
+        lvlm.log_probs(lvlm.encode(slices), QUERIES, completions)
+    assert lvlm.packing == "split" and seen == [torch.float32, dtype]
+    assert {name: weight.dtype for name, weight in lvlm.named_parameters()} == types
+    assert all(torch.equal(weight, before[name]) for name, weight in lvlm.named_parameters())
+
+
+def test_a_planted_error_shows_in_half_precision(folder, slices, completions, planted):
+    lvlm = VolumeLVLM(folder, dtype="bfloat16")
+    with torch.no_grad(), pytest.warns(RuntimeWarning, match="differ by"):
+        lvlm.log_probs(lvlm.encode(slices), QUERIES, completions)
+    assert lvlm.packing == "none"
+
+
+@pytest.mark.parametrize("error, packing", [(0.02, "split"), (0.1, "none")])
+def test_without_memory_for_float32_the_mean_is_judged(folder, slices, completions, monkeypatch, error, packing):
+    """Each log-probability off by 0.1 stays below the largest that rounding gives; the mean is above it."""
+    lvlm = VolumeLVLM(folder, dtype="bfloat16")
+    original = scoring.completion_log_probs
+
+    def no_memory(base):
+        raise torch.OutOfMemoryError
+
+    def off(*arguments):
+        exact = original(*arguments[:-1], "none")
+        return exact if arguments[-1] == "none" else [[one + error for one in answers] for answers in exact]
+
+    monkeypatch.setattr(scoring, "_in_float32", no_memory)
+    monkeypatch.setattr(scoring, "completion_log_probs", off)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        volume = lvlm.encode(slices)
+        tails = lvlm._tails(QUERIES, volume)
+        assert scoring.trusted_packing(lvlm.base, volume, tails, completions, "split") == packing
+
+
 def test_an_error_of_split_attention_alone_leads_to_the_dense_mask(folder, slices, completions, monkeypatch):
     """A transformers that keeps its extra arguments to itself would compute plain causal attention."""
     monkeypatch.setattr("medvol_r1.lvlm.shared_prefix.PackedTree.branch_mask", lambda tree: None)

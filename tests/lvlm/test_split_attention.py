@@ -93,6 +93,14 @@ def test_a_prefix_that_stands_apart_equals_one_in_each_sequence(length):
     torch.testing.assert_close(found, plain(query, keys, values, everywhere), rtol=0, atol=1e-12)
 
 
+def test_a_prefix_without_a_mask_is_refused():
+    """Without the error the prefix would not be attended to, and nobody would know."""
+    inputs = [random_heads(2, 6, heads, seed) for seed, heads in enumerate((HEADS, GROUPS, GROUPS))]
+    layer = (torch.zeros(1, GROUPS, 2, SIZE), torch.zeros(1, GROUPS, 2, SIZE))
+    with pytest.raises(ValueError, match="A shared prefix came without an attention mask"):
+        attend(*inputs, None, prefix=[layer, layer])
+
+
 def test_a_call_without_a_prefix_is_ordinary_attention():
     inputs = [random_heads(2, 6, heads, seed) for seed, heads in enumerate((HEADS, GROUPS, GROUPS))]
     causal = torch.ones(6, 6, dtype=torch.bool).tril()

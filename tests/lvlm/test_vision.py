@@ -1,11 +1,29 @@
-"""The channels that a model makes from one window. The patches themselves are checked in test_lvlm.py."""
+"""Slices as the vision tower reads them: patches, and the channels that a model makes from one window."""
 
+import numpy as np
 import pytest
 import torch
 from medvol_r1.demo_models.tiny_lvlm import CHANNEL_RANGES
 from medvol_r1.lvlm.model import VolumeLVLM
-from medvol_r1.lvlm.vision import stretched_channels
+from medvol_r1.lvlm.vision import slices_to_patches, stretched_channels
 from tiny_models import save_random_lvlm
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+
+def test_patches_equal_transformers_image_processor():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 96), dtype=np.uint8)
+    processor = Qwen2VLImageProcessorPil(
+        patch_size=16, merge_size=2, temporal_patch_size=2, image_mean=[0.5] * 3, image_std=[0.5] * 3, do_resize=False
+    )
+    expected = processor([image.transpose(1, 2, 0) for image in pixels], return_tensors="pt")
+    patches = slices_to_patches(torch.from_numpy(pixels) / 255, patch_size=16, merge_size=2, temporal_size=2)
+    torch.testing.assert_close(patches, expected["pixel_values"].float(), rtol=0, atol=1e-6)
+    assert expected["image_grid_thw"].tolist() == [[1, 4, 6], [1, 4, 6]]
+
+
+def test_patches_refuse_a_side_that_does_not_divide():
+    with pytest.raises(ValueError, match="40x32 pixels do not divide into 32x32.*slice_size"):
+        slices_to_patches(torch.zeros(1, 3, 40, 32), 16, 2, 2)
 
 
 def test_channels_by_hand():

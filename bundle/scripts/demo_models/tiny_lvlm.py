@@ -121,7 +121,7 @@ def tiny_config(
         vision_depth: blocks of the vision tower; the two before the last feed the language model too (deepstack).
         patch_size: pixels; 2x2 patches become one visual token.
         image_size: side of a slice in pixels that the learned position grid is made for.
-        channel_ranges: see `patches.stretched_channels`; None: three equal channels.
+        channel_ranges: see `vision.stretched_channels`; None: three equal channels.
     """
     head_size = hidden_size // num_heads
     third = head_size // 6

@@ -1,7 +1,7 @@
 """The large vision-language model: Qwen3-VL over the slices of a volume.
 
 Loading and the network are transformers'; what is here is the volume around it: slices to patches, one prompt prefix
-per volume, vision features computed once, many queries and samples behind the same prefix (see `decoding`, `scoring`).
+per volume, vision features computed once, many queries and samples behind it (see `decoding` and `log_probs`).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class VolumeLVLM(nn.Module):
         max_new_tokens: longest completion (paper: 256).
         sampling: how tokens are chosen in `forward` and as default of `generate`.
         default_query: what `forward` asks when it gets an image alone.
-        packing: how `log_probs` lets completions share the prefix, see `scoring`. At the first use it is compared with
+        packing: how completions share the prefix, see the module `log_probs`. At the first use it is compared with
             separate sequences, and replaced with a warning if it differs.
 
     Raises:
@@ -161,7 +161,7 @@ class VolumeLVLM(nn.Module):
 
         Raises:
             ValueError: another shape, sides that do not divide into visual tokens, or three channels for a model that
-                makes its own (see `patches.stretched_channels`).
+                makes its own (see `vision.stretched_channels`).
         """
         return self.encode_many([slices])[0]
 

@@ -77,10 +77,19 @@ def split_attention(
 
     Returns:
         [B, T, heads, size], and no weights.
+
+    Raises:
+        ValueError: a prefix without a mask.
     """
     if branches is not None:
         return _of_branches(module, query, key, value, branches, arguments), None
-    if prefix is not None and attention_mask is not None:
+    if prefix is not None:
+        if attention_mask is None:
+            raise ValueError(
+                "A shared prefix came without an attention mask, which must say what each token sees of its own "
+                "sequence. If this model was called with one, the installed transformers has dropped it: please report "
+                "its version."
+            )
         keys, values = prefix[module.layer_idx]
         return _behind_prefix(query, key, value, keys[0], values[0], attention_mask, arguments["scaling"]), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **arguments)
