@@ -1,6 +1,6 @@
 """Rows of an evaluation for tests, with the keys that `query_scores` gives."""
 
-from medvol_r1.evaluation.query_scores import COLUMNS
+from medvol_r1.evaluation.columns import COLUMNS
 
 
 def row(case, dsc, **changes):

@@ -137,8 +137,9 @@ def test_the_command_of_each_config_stands_in_a_page(name):
 
 
 def test_every_key_of_the_evidence_is_explained():
-    tree = ast.parse((SCRIPTS / "report" / "case_writer.py").read_text(encoding="utf-8"))
-    record = next(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "_record")
+    tree = ast.parse((SCRIPTS / "report" / "evidence_record.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    record = functions["evidence_record"]
     returned = next(node for node in ast.walk(record) if isinstance(node, ast.Return)).value
     written = {key.value for key in returned.keys}
     table = page("ask_your_ct.md").split("| key of the evidence | meaning |")[1].split("\n\n")[0]

@@ -1,11 +1,9 @@
-import json
-
 import numpy as np
 import pytest
 import torch
 from inference_stubs import NO_BOX, ONE_BOX, BoxPropagator, CannedNetwork
 from medvol_r1.inferer import EvidenceInferer
-from monai.data import MetaTensor, decollate_batch, list_data_collate
+from monai.data import MetaTensor, list_data_collate
 
 
 def image(query="the liver", channels=1, shape=(3, 8, 16)):
@@ -29,7 +27,7 @@ def test_box_of_the_completion_reaches_the_propagator_and_the_mask():
 
 
 def test_evidence_says_what_was_answered():
-    evidence = json.loads(infer()[0].meta["evidence"])
+    evidence = infer()[0].meta["evidence"]
     seconds = evidence.pop("seconds")
     assert evidence == {
         "status": "ok",
@@ -60,7 +58,7 @@ def test_channels_are_not_mixed_with_slices():
 
 def test_an_absent_target_has_an_empty_mask_and_a_key_slice():
     pred, propagator, _ = infer(NO_BOX)
-    evidence = json.loads(pred.meta["evidence"])
+    evidence = pred.meta["evidence"]
     assert (evidence["status"], evidence["key_index"], evidence["boxes_1000"]) == ("absent", 0, [])
     assert not pred.any() and propagator.calls == []
 
@@ -76,27 +74,16 @@ def test_an_absent_target_has_an_empty_mask_and_a_key_slice():
 )
 def test_a_completion_that_does_not_parse_gives_an_empty_mask_and_its_reason(completion, reason):
     pred, propagator, _ = infer(completion)
-    evidence = json.loads(pred.meta["evidence"])
+    evidence = pred.meta["evidence"]
     assert (evidence["status"], evidence["key_index"], evidence["completion"]) == (reason, None, completion)
     assert pred.shape == (1, 1, 3, 8, 16) and not pred.any() and propagator.calls == []
 
 
-def test_indexing_with_none_as_monai_label_does_keeps_the_evidence_as_text():
+def test_indexing_with_none_as_monai_label_does_keeps_the_evidence():
     pred = infer(inputs=image()[None])[0][0]
     assert pred.shape == (1, 3, 8, 16)
-    assert json.loads(pred.meta["evidence"])["status"] == "ok"
+    assert pred.meta["evidence"]["status"] == "ok"
     assert pred.meta["query"] == "the liver" and pred.meta["filename_or_obj"] == "ct.nii.gz"
-
-
-def test_a_collated_batch_is_answered_item_by_item():
-    batch = list_data_collate([image("the liver"), image("the spleen")])
-    network = CannedNetwork(by_query={"the spleen": NO_BOX})
-    pred = EvidenceInferer(BoxPropagator())(batch, network)
-    assert network.queries == ["the liver", "the spleen"] and pred.shape == (2, 1, 3, 8, 16)
-    items = decollate_batch(pred)
-    assert [json.loads(item.meta["evidence"])["status"] for item in items] == ["ok", "absent"]
-    assert [item.meta["query"] for item in items] == ["the liver", "the spleen"]
-    assert bool(items[0].any()) and not items[1].any()
 
 
 def test_the_query_reaches_the_network_verbatim():
@@ -110,20 +97,23 @@ def test_the_propagator_follows_the_images():
 
 
 def test_inputs_without_a_query_are_refused():
-    with pytest.raises(ValueError, match=r"inputs.meta\['query'\] is None.*QueryToMetad"):
+    with pytest.raises(ValueError, match=r"inputs.meta\['query'\] is None; give a text.*QueryToMetad"):
         infer(inputs=MetaTensor(torch.rand(1, 1, 3, 8, 8)))
-    with pytest.raises(ValueError, match=r"give a text for each of the 2 images"):
-        infer(inputs=MetaTensor(torch.rand(2, 1, 3, 8, 8), meta={"query": ["one"]}))
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 2, 3, 8, 8)])
+def test_a_collated_query_is_refused_with_the_way_out():
+    with pytest.raises(ValueError, match=r"is \['the liver'\]; give a text.*`collate_fn` `\$list`"):
+        infer(inputs=list_data_collate([image()]))
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 8), (1, 2, 3, 8, 8), (2, 1, 3, 8, 8)])
 def test_inputs_of_another_shape_are_refused(shape):
-    with pytest.raises(ValueError, match=r"give \[B, C, S, H, W\] with 1 or 3 channels"):
+    with pytest.raises(ValueError, match=r"give \[1, C, S, H, W\], one volume with 1 or 3 channels"):
         infer(inputs=MetaTensor(torch.rand(*shape), meta={"query": "x"}))
 
 
 def test_boxes_in_px_are_rounded_to_hundredths():
     completion = '<think></think><answer>{"key_slice": 1, "bbox_2d_list": [[333, 333, 667, 667]]}</answer>'
-    evidence = json.loads(infer(completion)[0].meta["evidence"])
+    evidence = infer(completion)[0].meta["evidence"]
     # 333 / 1000 * 16 = 5.328, 333 / 1000 * 8 = 2.664, 667 / 1000 * 16 = 10.672, 667 / 1000 * 8 = 5.336
     np.testing.assert_array_equal(evidence["boxes_px"], [[5.33, 2.66, 10.67, 5.34]])

@@ -3,15 +3,22 @@ import pytest
 import torch
 from inference_stubs import BoxPropagator
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
-from medvol_r1.prompt_masks import Prompt, prompt_masks
+from medvol_r1.prompt_masks import prompt_masks
 from medvol_r1.propagation import SlicePropagator
+from medvol_r1.slice_prompt import SlicePrompt
 
 LEFT, RIGHT = (0.0, 0.0, 2.0, 4.0), (6.0, 0.0, 8.0, 4.0)
 
 
 def test_a_shared_box_is_propagated_once_and_unions_are_per_prompt():
     propagator = BoxPropagator()
-    prompts = [Prompt(1, (LEFT, RIGHT)), Prompt(1, (RIGHT,)), None, Prompt(2, (LEFT,)), Prompt(1, (RIGHT,))]
+    prompts = [
+        SlicePrompt(1, (LEFT, RIGHT)),
+        SlicePrompt(1, (RIGHT,)),
+        None,
+        SlicePrompt(2, (LEFT,)),
+        SlicePrompt(1, (RIGHT,)),
+    ]
     masks = prompt_masks(propagator, torch.zeros(3, 4, 8), prompts, window=7)
     assert [call[1:] for call in propagator.calls] == [
         (1, [list(LEFT)], 7),
@@ -32,7 +39,10 @@ def test_nothing_wanted_asks_nothing():
 def test_three_channels_and_the_real_driver_give_what_it_gives_for_each_prompt_alone():
     torch.manual_seed(0)
     propagator, slices = SlicePropagator(build_tiny_medsam2()), torch.rand(4, 3, 24, 24)
-    prompts = [Prompt(1, ((2.0, 3.0, 12.0, 14.0), (5.0, 5.0, 20.0, 20.0))), Prompt(3, ((5.0, 5.0, 20.0, 20.0),))]
+    prompts = [
+        SlicePrompt(1, ((2.0, 3.0, 12.0, 14.0), (5.0, 5.0, 20.0, 20.0))),
+        SlicePrompt(3, ((5.0, 5.0, 20.0, 20.0),)),
+    ]
     together = prompt_masks(propagator, slices, prompts)
     for prompt, (mask, predicted_iou) in zip(prompts, together, strict=True):
         boxes = np.array(prompt.boxes_xyxy_px)

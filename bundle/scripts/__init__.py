@@ -6,6 +6,7 @@ One flow, one direction of imports: each line may import those above it, never t
     command_arguments                     texts of a command line, as they were written
     json_list                             a list that a user wrote as JSON
     anchor                                the answer: key slice, boxes; parsing, formatting, 0-1000 codec
+    slice_prompt                          where propagation starts: boxes on a slice
     metrics                               visibility of the key slice, matched box IoU, DSC and IoU of masks
     device                                which device to compute on
 
@@ -54,7 +55,7 @@ One flow, one direction of imports: each line may import those above it, never t
     medsam2.slice_features                slices as MedSAM2 sees them, each encoded once
 
     propagation                           anchor -> mask through the slices
-    prompt_masks                          many prompts on one volume
+    prompt_masks                          the masks of many prompts on one volume
     self_consistency                      several answers to a query, their agreement, one given
     inferer                               the chain as a MONAI inferer
     rewards                               R_f, R_a, R_s, R_c of completions, and their weighted sum
@@ -70,12 +71,16 @@ One flow, one direction of imports: each line may import those above it, never t
     datasets.listed_volumes               training volumes on disk
 
     report.evidence_picture               query, reasoning, key slice, boxes and mask on one page
-    report.case_writer                    mask, evidence JSON, picture, table
+    report.evidence_record                what `<case>_evidence.json` holds
+    report.case_files                     the files of a case: one function a format
+    report.case_writer                    writes each case, prints the table
     evaluator                             engine of inference
 
     evaluation.bootstrap                  confidence intervals by resampling patients
     evaluation.volume_metrics             DSC, IoU, NSD, HD95 of a mask
+    evaluation.columns                    the columns of per_query.csv
     evaluation.median_prior               the answer that never looks at the image
+    evaluation.fit_median_prior           makes one from phantoms
     evaluation.bounds                     oracle prompts and the prior, to compare a prediction with
     evaluation.tables                     metrics.json as Markdown
     evaluation.query_scores               what is measured of one answered query

@@ -32,7 +32,7 @@ class EvidenceEvaluator(SupervisedEvaluator):
         network: a `lvlm.VolumeLVLM`.
         inferer: an `EvidenceInferer`.
         postprocessing: of a case's data with `pred`.
-        val_handlers: as in MONAI; `report.CaseWriter` writes the results.
+        val_handlers: as in MONAI; `report.case_writer.CaseWriter` writes the results.
     """
 
     def __init__(

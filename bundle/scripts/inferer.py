@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -15,9 +14,10 @@ from monai.inferers import Inferer
 
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
 from .lvlm.decoding import Sampling
-from .prompt_masks import Prompt, prompt_masks, prompt_of
+from .prompt_masks import prompt_masks
 from .propagation import SlicePropagator
-from .self_consistency import SelfConsistency, fixed_chance
+from .self_consistency import Decision, SelfConsistency, fixed_chance
+from .slice_prompt import SlicePrompt
 
 ABSENT = "absent"
 """Status of an answer that says that the target is not in the volume: the mask is empty."""
@@ -63,39 +63,35 @@ class EvidenceInferer(Inferer):
 
     @torch.no_grad()
     def __call__(self, inputs: MetaTensor, network: AnswersQueries, *args: Any, **kwargs: Any) -> MetaTensor:
-        """Answers the query that the images carry.
+        """Answers the query that a volume carries.
 
         Args:
-            inputs: float [B, C, S, H, W] in 0..1, C is 1 or 3; `meta["query"]` is the text, or a list of B texts as
-                MONAI's collation leaves it (see `transforms.QueryToMetad`).
+            inputs: float [1, C, S, H, W] in 0..1, C is 1 or 3; `meta["query"]` is the text (see
+                `query_text.QueryToMetad`). One volume a call, not collated: volumes have their own numbers of slices,
+                and MONAI's `decollate_batch` would take the evidence apart.
             network: see `AnswersQueries`.
             args: not used; the signature is MONAI's.
             kwargs: not used.
 
         Returns:
-            uint8 [B, 1, S, H, W], 0 or 1, with the meta data of the inputs and `meta["evidence"]`: JSON text with
+            uint8 [1, 1, S, H, W], 0 or 1, with the meta data of the inputs and `meta["evidence"]`, plain JSON types:
             `status` ("ok", "absent", "abstained", or why the completion does not parse), `detail`, `completion`,
-            `think`, `key_index` (0-based among the S slices, null when there is none), `boxes_1000`, `boxes_px` (of
+            `think`, `key_index` (0-based among the S slices, None when there is none), `boxes_1000`, `boxes_px` (of
             these H x W slices) and `seconds` of each phase; with several answers also what `SelfConsistency` adds, and
-            `meta["agreement_map"]` if it was asked for. Lists of B where the query was a list, or B is not 1.
+            `meta["agreement_map"]` if it was asked for.
 
         Raises:
             ValueError: the inputs have another shape or carry no query.
         """
-        queries = _queries_of(inputs)
+        query = _query_of(inputs)
         self.propagator.to(inputs.device)
-        masks, evidence, maps = zip(
-            *(self._answer(image, query, network) for image, query in zip(inputs.as_tensor(), queries, strict=True)),
-            strict=True,
-        )
-        single = len(queries) == 1 and isinstance(inputs.meta["query"], str)
+        decision = self._answer(inputs.as_tensor()[0], query, network)
         meta = {key: value for key, value in inputs.meta.items() if key != "affine"}
-        meta["evidence"] = evidence[0] if single else list(evidence)
-        if self.consistency.keep_map:
-            meta["agreement_map"] = maps[0] if single else list(maps)
-        pred = MetaTensor(torch.stack(masks)[:, None], affine=inputs.affine, meta=meta)
-        pred.is_batch = inputs.is_batch
-        return pred
+        meta["evidence"] = decision.evidence
+        if decision.agreement_map is not None:
+            meta["agreement_map"] = decision.agreement_map
+        mask = torch.from_numpy(decision.mask).to(inputs.device, torch.uint8)
+        return MetaTensor(mask[None, None], affine=inputs.affine, meta=meta)
 
     @torch.no_grad()
     def ask(self, image: torch.Tensor, queries: Sequence[str], network: AnswersQueries) -> list[list[dict[str, Any]]]:
@@ -121,10 +117,8 @@ class EvidenceInferer(Inferer):
             for samples in answers
         ]
 
-    def _answer(
-        self, image: torch.Tensor, query: str, network: AnswersQueries
-    ) -> tuple[torch.Tensor, str, np.ndarray | None]:
-        """Mask uint8 [S, H, W], evidence and, if there is one, map of agreement [S, H, W] of one image [C, S, H, W]."""
+    def _answer(self, image: torch.Tensor, query: str, network: AnswersQueries) -> Decision:
+        """What is answered to a query about one image [C, S, H, W]."""
         with nullcontext() if self.seed is None else fixed_chance(self.seed, query, image.device):
             (answers,) = self.ask(image, [query], network)
         prompts = [evidence_prompt(answer, *image.shape[2:]) for answer in answers]
@@ -134,9 +128,7 @@ class EvidenceInferer(Inferer):
             image.device,
             lambda: prompt_masks(self.propagator, slices_of(image), prompts, self.window),
         )
-        decision = self.consistency.decide(answers, masks)
-        mask = torch.from_numpy(decision.mask).to(image.device, torch.uint8)
-        return mask, json.dumps(decision.evidence, ensure_ascii=False), decision.agreement_map
+        return self.consistency.decide(answers, masks)
 
 
 def slices_of(image: torch.Tensor) -> torch.Tensor:
@@ -162,23 +154,24 @@ def evidence_of(completion: str, num_slices: int, height: int, width: int) -> di
     return evidence | {"boxes_px": np.round(boxes, 2).tolist()}
 
 
-def evidence_prompt(evidence: Mapping[str, Any], height: int, width: int) -> Prompt | None:
+def evidence_prompt(evidence: Mapping[str, Any], height: int, width: int) -> SlicePrompt | None:
     """What to propagate from on slices of H x W pixels; None where there are no boxes."""
-    return prompt_of(evidence["key_index"], boxes_1000_to_px(evidence["boxes_1000"], height, width))
+    return SlicePrompt.of(evidence["key_index"], boxes_1000_to_px(evidence["boxes_1000"], height, width))
 
 
-def _queries_of(inputs: MetaTensor) -> list[str]:
-    """B texts from the meta data of [B, C, S, H, W]."""
-    if inputs.ndim != 5 or inputs.shape[1] not in (1, 3):
-        raise ValueError(f"inputs have the shape {list(inputs.shape)}; give [B, C, S, H, W] with 1 or 3 channels.")
-    query = inputs.meta.get("query") if isinstance(inputs, MetaTensor) else None
-    queries = [query] * len(inputs) if isinstance(query, str) else query
-    if not isinstance(queries, (list, tuple)) or len(queries) != len(inputs):
+def _query_of(inputs: MetaTensor) -> str:
+    """The text in the meta data of [1, C, S, H, W]."""
+    if inputs.ndim != 5 or len(inputs) != 1 or inputs.shape[1] not in (1, 3):
         raise ValueError(
-            f"inputs.meta['query'] is {query!r}; give a text for each of the {len(inputs)} images "
-            "(`QueryToMetad` in `preprocessing` puts it there)."
+            f"inputs have the shape {list(inputs.shape)}; give [1, C, S, H, W], one volume with 1 or 3 channels."
         )
-    return list(queries)
+    query = inputs.meta.get("query") if isinstance(inputs, MetaTensor) else None
+    if not isinstance(query, str):
+        raise ValueError(
+            f"inputs.meta['query'] is {query!r}; give a text (`QueryToMetad` in `preprocessing` puts it there, and a "
+            "data loader leaves it as it is with `collate_fn` `$list`)."
+        )
+    return query
 
 
 def _timed(seconds: dict[str, float], phase: str, device: torch.device, compute: Callable[[], _Result]) -> _Result:

@@ -1,4 +1,4 @@
-"""Many prompts on one volume: all their boxes in one batch, a box that several prompts share once."""
+"""The masks of many prompts on one volume: all their boxes in one batch, a box that several prompts share once."""
 
 from __future__ import annotations
 
@@ -8,25 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-Box = tuple[float, float, float, float]
-
-
-class Prompt(NamedTuple):
-    """Where to start.
-
-    Args:
-        key_index: 0-based shown slice.
-        boxes_xyxy_px: on it, in pixels of the shown slices.
-    """
-
-    key_index: int
-    boxes_xyxy_px: tuple[Box, ...]
-
-
-def prompt_of(key_index: int, boxes_xyxy_px: np.ndarray) -> Prompt | None:
-    """A prompt from boxes [N, 4]; None without any."""
-    boxes = tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in np.asarray(boxes_xyxy_px, dtype=np.float64).tolist())
-    return Prompt(key_index, boxes) if boxes else None
+from .slice_prompt import BoxPx, SlicePrompt
 
 
 class PropagatesAnchors(Protocol):
@@ -51,7 +33,10 @@ class PromptMask(NamedTuple):
 
 
 def prompt_masks(
-    propagator: PropagatesAnchors, slices: torch.Tensor, prompts: Sequence[Prompt | None], window: int | None = None
+    propagator: PropagatesAnchors,
+    slices: torch.Tensor,
+    prompts: Sequence[SlicePrompt | None],
+    window: int | None = None,
 ) -> list[PromptMask]:
     """The mask of each prompt.
 
@@ -63,7 +48,7 @@ def prompt_masks(
     """
     masks = [np.zeros((len(slices), *slices.shape[-2:]), dtype=bool) for _ in prompts]
     expected: list[list[float]] = [[] for _ in prompts]
-    wanted: dict[tuple[int, Box], list[int]] = {}
+    wanted: dict[tuple[int, BoxPx], list[int]] = {}
     for number, prompt in enumerate(prompts):
         if prompt is not None:
             for box in prompt.boxes_xyxy_px:

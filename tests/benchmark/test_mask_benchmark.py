@@ -221,3 +221,9 @@ def test_bad_datalists(folder, content, message):
 def test_no_systems(folder):
     kind, told = first_error(folder, systems=None)
     assert kind == "SystemListError" and "add `--systems FILE.json`" in told
+
+
+def test_a_benchmark_without_a_single_mask_ends_with_its_reason_after_the_tables(folder):
+    with pytest.raises(SystemExit, match=r"none of 24 masks could be scored; the first: .*nowhere/ct_0.nii.gz"):
+        run(folder, [vista(masks="nowhere/{image}.nii.gz"), vista("other", "neither/{image}.nii.gz")])
+    assert (folder / "out" / "benchmark.md").is_file() and (folder / "out" / "refused.csv").is_file()

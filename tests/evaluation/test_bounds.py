@@ -52,7 +52,7 @@ def test_a_prior_that_cannot_be_read_names_its_command(tmp_path, text):
     path = tmp_path / "prior.json"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(ValueError, match=r"prior.json cannot be read .*python -m medvol_r1.evaluation.median_prior"):
+    with pytest.raises(ValueError, match=r"prior.json cannot be read .*python -m .*\.fit_median_prior"):
         Bounds(["prior"], path)
 
 

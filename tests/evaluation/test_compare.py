@@ -1,5 +1,7 @@
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 from evaluation_rows import row
@@ -100,3 +102,11 @@ def test_none_is_an_empty_field(tmp_path):
     with (tmp_path / "a" / "per_query.csv").open(newline="") as file:
         (read_back,) = csv.DictReader(file)
     assert read_back["HD95_mm"] == "" and read_back["case"] == "x, y" and read_back["query"] == 'say "a"\nb'
+
+
+@pytest.mark.parametrize("module", ["compare", "risk_coverage"])
+def test_results_are_compared_without_torch_or_phantoms(module):
+    program = f"import sys, medvol_r1.evaluation.{module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    modules = set(done.stdout.split())
+    assert modules.isdisjoint({"torch", "monai", "medvol_r1.phantom", "medvol_r1.queries"})

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from inference_stubs import STUBS
 from medvol_r1.datasets.write_phantoms import write_phantoms
+from medvol_r1.evaluation.columns import COLUMNS
 from medvol_r1.evaluation.compare import main as compare_results
-from medvol_r1.evaluation.query_scores import COLUMNS
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ["configs/inference.json", "configs/evaluate.json"]
@@ -205,6 +205,14 @@ def test_bad_cases_are_counted_and_the_others_scored(evaluate, tmp_path, phantom
     clean = evaluate(out="clean", datalist=_list(tmp_path, entries))
     for row in rows_of(clean):
         assert {**row, "seconds": ""} == {**rows[row["case"]], "seconds": ""}, "a bad case changes no other"
+
+
+def test_if_every_query_fails_the_tables_are_written_and_the_status_says_so(evaluate, tmp_path):
+    entries = [{"image": "gone.nii.gz", "query": "liver", "case": name} for name in "ab"]
+    with pytest.raises(SystemExit, match="none of 2 queries could be answered: missing_file"):
+        evaluate(datalist=_list(tmp_path, entries))
+    assert [row["status"] for row in rows_of(tmp_path / "out")] == ["missing_file"] * 2
+    assert (tmp_path / "out" / "summary.md").is_file()
 
 
 def _list(folder, entries):

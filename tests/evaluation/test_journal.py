@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluation_rows import row
 from medvol_r1.evaluation.journal import ScoreJournal, SettingsError, digest, run_settings
-from medvol_r1.evaluation.query_scores import Answer
+from medvol_r1.evaluation.query_scores import Outcome
 
 SETTINGS = {"lvlm": "0123", "num_slices": 24}
 VOLUMES = [{"case": name, "image": f"{name}.nii", "queries": [{}, {}]} for name in "abc"]
@@ -12,7 +12,7 @@ VOLUMES = [{"case": name, "image": f"{name}.nii", "queries": [{}, {}]} for name 
 
 def append(journal, case, dsc=0.5):
     masks = np.random.default_rng(ord(case)).random((2, 3, 5, 7)) > 0.5
-    answers = [Answer({"status": "ok"}, None, masks[0]), Answer(None, {"case": case, "reason": "x", "message": ""})]
+    answers = [Outcome({"status": "ok"}, None, masks[0]), Outcome(None, {"case": case, "reason": "x", "message": ""})]
     journal.append({"case": case}, answers, [row(f"{case}0", dsc), row(f"{case}1", 0.0)])
     return masks
 
@@ -58,7 +58,7 @@ def test_other_settings_are_refused_with_their_names(tmp_path):
 
 def test_all_volumes_may_have_failed_without_a_mask(tmp_path):
     journal = ScoreJournal(tmp_path, SETTINGS)
-    failed = Answer(None, {"case": "a", "reason": "missing_file", "message": ""})
+    failed = Outcome(None, {"case": "a", "reason": "missing_file", "message": ""})
     journal.append({"case": "a"}, [failed, failed], [row("a0", 0.0), row("a1", 0.0)])
     assert journal.answer(VOLUMES[0], 1)[1].size == 0
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 from medvol_r1.datasets.volume_cases import Target
-from medvol_r1.evaluation.query_scores import COLUMNS, Answer, VolumeScorer
+from medvol_r1.evaluation.columns import COLUMNS
+from medvol_r1.evaluation.query_scores import Outcome, VolumeScorer
 from medvol_r1.volume.cropped_mask import CroppedMask
 from medvol_r1.volume.geometry import SliceGeometry, orientation_to_lps, shown_mask
 
@@ -29,7 +30,7 @@ def target(mask, opposite=None):
 def answer(mask, key_index=2, boxes=((0, 0, 1000, 1000),), status="ok", **bounds):
     evidence = {"status": status, "key_index": key_index, "boxes_1000": [list(box) for box in boxes]}
     shown = {name: shown_mask(bound, GEOMETRY, 8, 10) for name, bound in bounds.items()}
-    return Answer(evidence, None, shown_mask(mask, GEOMETRY, 8, 10), shown, 0.5)
+    return Outcome(evidence, None, shown_mask(mask, GEOMETRY, 8, 10), shown, 0.5)
 
 
 def score(truth, given, grid="source", bounds=(), entry=ENTRY, geometry=GEOMETRY):
@@ -79,7 +80,7 @@ def test_an_absent_target_has_no_dsc_but_a_volume_of_what_was_found():
 
 
 def test_a_failed_case_scores_zero_and_keeps_the_true_volume():
-    failure = Answer(None, {"case": "c", "reason": "missing_file", "message": "gone"})
+    failure = Outcome(None, {"case": "c", "reason": "missing_file", "message": "gone"})
     truth = Target(CroppedMask.of(TRUE), None, AFFINE, CroppedMask.of(NOTHING))
     row = score(truth, failure, bounds=("oracle_anchor",), geometry=None)
     assert (row["status"], row["error"], row["present"], row["DSC"], row["IoU"]) == ("missing_file", True, True, 0, 0)
@@ -119,11 +120,11 @@ def test_a_target_between_the_shown_slices_is_present_on_the_source_grid_only():
     geometry = SliceGeometry(SHAPE, AFFINE, orientation_to_lps(AFFINE), np.array([0, 2, 4]))
     mask = source((2, 6), (2, 6), (2, 3))  # shown from below it is slice 3
     truth = Target(CroppedMask.of(mask), shown_mask(mask, geometry, 8, 10), AFFINE, None)
-    empty = Answer({"status": "absent", "key_index": 0, "boxes_1000": []}, None, np.zeros((3, 8, 10), bool))
+    empty = Outcome({"status": "absent", "key_index": 0, "boxes_1000": []}, None, np.zeros((3, 8, 10), bool))
     assert not truth.shown.any()
     assert score(truth, empty, "source", geometry=geometry)["DSC"] == 0.0
     assert score(truth, empty, "shown", geometry=geometry)["present"] is False
-    found = Answer({"status": "ok", "key_index": 1, "boxes_1000": [[0, 0, 9, 9]]}, None, np.ones((3, 8, 10), bool))
+    found = Outcome({"status": "ok", "key_index": 1, "boxes_1000": [[0, 0, 9, 9]]}, None, np.ones((3, 8, 10), bool))
     row = score(truth, found, "source", geometry=geometry)
     assert (row["R_a"], row["key_offset_mm"], row["box_iou"]) == (0.0, None, 0.0)
 

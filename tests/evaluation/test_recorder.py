@@ -5,7 +5,7 @@ from ignite.engine import Engine
 from medvol_r1.datasets.volume_cases import Target
 from medvol_r1.evaluation.bounds import Bounds
 from medvol_r1.evaluation.journal import ScoreJournal
-from medvol_r1.evaluation.query_scores import Answer
+from medvol_r1.evaluation.query_scores import Outcome
 from medvol_r1.evaluation.recorder import ScoreRecorder
 from medvol_r1.volume.cropped_mask import CroppedMask
 from medvol_r1.volume.geometry import SliceGeometry, orientation_to_lps, shown_mask
@@ -34,7 +34,7 @@ def volume(case, queries=2):
         "targets": [Target(CroppedMask.of(TRUTH), shown, AFFINE, None)] * queries,
     }
     evidence = {"status": "ok", "key_index": 1, "boxes_1000": [[250, 250, 625, 750]]}
-    return item, [Answer(evidence, None, shown)] * queries
+    return item, [Outcome(evidence, None, shown)] * queries
 
 
 def record(tmp_path, volumes, **options):
@@ -63,7 +63,7 @@ def test_volumes_are_kept_in_the_order_in_which_they_come(tmp_path, threads):
 
 def test_a_case_that_cannot_be_scored_is_a_failure_and_the_others_are_scored(tmp_path):
     item, answers = volume("a", 3)
-    answers[1] = Answer({**answers[1].evidence, "key_index": 9}, None, answers[1].mask)
+    answers[1] = Outcome({**answers[1].evidence, "key_index": 9}, None, answers[1].mask)
     rows = record(tmp_path, [(item, answers), volume("b")]).rows([{"case": "a"}, {"case": "b"}])
     assert [row["DSC"] for row in rows] == [1.0, 0.0, 1.0, 1.0, 1.0]
     assert rows[1]["error"] and rows[1]["status"] == "IndexError" and rows[1]["true_ml"] == rows[0]["true_ml"]

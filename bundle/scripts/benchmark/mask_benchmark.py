@@ -14,7 +14,8 @@ from monai.data import Dataset
 from ..datasets.volume_cases import Target
 from ..errors import failure_of
 from ..evaluation.bootstrap import ClusterBootstrap
-from ..evaluation.query_scores import COLUMNS, GROUNDING, Answer, VolumeScorer
+from ..evaluation.columns import COLUMNS, GROUNDING
+from ..evaluation.query_scores import Outcome, VolumeScorer
 from ..evaluation.report import write_rows
 from ..evaluation.statistics import absent_block, present_block, statistics
 from ..volume.cropped_mask import CroppedMask
@@ -57,6 +58,7 @@ class MaskBenchmark:
     ) -> None:
         self.dataset, self.systems, self.output_dir = dataset, list(systems), Path(output_dir)
         self.tolerance_mm, self.bootstrap = tolerance_mm, bootstrap
+        self.refused: list[str] = []  # messages, if not one mask could be scored
 
     def run(self) -> dict[str, Any]:
         """Scores, writes, prints the tables; returns what `benchmark.json` holds."""
@@ -72,7 +74,18 @@ class MaskBenchmark:
             _logger.info("volume %d of %d: %s", number + 1, len(self.dataset), item["image_path"])
         results = self._results(rows)
         self._write(rows, results)
+        every = [row for name in rows for row in rows[name]]
+        self.refused = [row["message"] for row in every] if all(row["error"] for row in every) else []
         return results
+
+    def exit_if_all_failed(self) -> None:
+        """Ends the program with a non-zero status when no system has a mask that can be scored; the tables are written.
+
+        Raises:
+            SystemExit: with the first of the messages.
+        """
+        if self.refused:
+            raise SystemExit(f"none of {len(self.refused)} masks could be scored; the first: {self.refused[0]}")
 
     def _volume_rows(self, item: Mapping[str, Any], system: System) -> list[Row]:
         """The rows of one system about one volume."""
@@ -155,7 +168,7 @@ def _scored(scorer: VolumeScorer, entry: Mapping[str, Any], target: Any, mask: C
     """A row without grounding: other systems have no key slice."""
     if isinstance(target, Mapping):  # the label cannot be read
         return _refused(scorer, entry, target, target)
-    row = scorer.row(entry, None, Answer({"status": "ok"}, None), ()) | {"format_ok": True}
+    row = scorer.row(entry, None, Outcome({"status": "ok"}, None), ()) | {"format_ok": True}
     if isinstance(target, Target):
         row |= scorer.measured(mask, target)
         if row["present"]:
@@ -164,7 +177,7 @@ def _scored(scorer: VolumeScorer, entry: Mapping[str, Any], target: Any, mask: C
 
 
 def _refused(scorer: VolumeScorer, entry: Mapping[str, Any], target: Any, failure: Mapping[str, str]) -> Row:
-    row = scorer.row(entry, target, Answer(None, failure), ())
+    row = scorer.row(entry, target, Outcome(None, failure), ())
     return row | dict.fromkeys(GROUNDING) | {"resampled": None, "message": failure["message"]}
 
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from ..anchor import boxes_1000_to_px
-from ..prompt_masks import Prompt, prompt_of
+from ..slice_prompt import SlicePrompt
 from ..targets import components_to_boxes
+from .columns import BOUNDS
 from .median_prior import MedianPrior, prior_name
-
-BOUNDS = ("oracle_anchor", "oracle_boxes", "prior")
 
 
 class Bounds:
@@ -38,7 +37,9 @@ class Bounds:
         self.names = tuple(names)
         self.prior = MedianPrior.load(prior or "") if "prior" in names else None
 
-    def prompts(self, entry: Mapping[str, Any], truth: np.ndarray, key_index: int | None) -> dict[str, Prompt | None]:
+    def prompts(
+        self, entry: Mapping[str, Any], truth: np.ndarray, key_index: int | None
+    ) -> dict[str, SlicePrompt | None]:
         """A prompt for each bound; None where there is nothing to start from, whose mask is empty.
 
         Args:
@@ -53,10 +54,10 @@ class Bounds:
         if self.prior is not None:
             anchor = self.prior.anchor(prior_name(entry), len(truth))
             boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, *truth.shape[1:])
-            prompts["prior"] = prompt_of(anchor.key_index, boxes)
+            prompts["prior"] = SlicePrompt.of(anchor.key_index, boxes)
         return {name: prompts[name] for name in self.names}
 
 
-def oracle_boxes(truth: np.ndarray, key_index: int) -> Prompt | None:
+def oracle_boxes(truth: np.ndarray, key_index: int) -> SlicePrompt | None:
     """The true boxes of a slice of truth [S, H, W]; None where it shows nothing."""
-    return prompt_of(key_index, np.array(components_to_boxes(truth[key_index])))
+    return SlicePrompt.of(key_index, np.array(components_to_boxes(truth[key_index])))

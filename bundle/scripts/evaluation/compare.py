@@ -117,12 +117,12 @@ def _check_same(one: Mapping[str, str], other: Mapping[str, str]) -> None:
     volumes = [float(row["true_ml"]) for row in (one, other) if row["true_ml"]]
     if not same or (len(volumes) == 2 and abs(volumes[0] - volumes[1]) > _SAME_VOLUME_ML):
         raise ComparisonError(
-            f"case {one['case']!r} is not the same in both: {_told(one)} and {_told(other)}; evaluate one datalist on "
-            "one `metric_grid`."
+            f"case {one['case']!r} is not the same in both: {_described(one)} and {_described(other)}; evaluate one "
+            "datalist on one `metric_grid`."
         )
 
 
-def _told(row: Mapping[str, str]) -> str:
+def _described(row: Mapping[str, str]) -> str:
     return f"({row['target']}, {row['true_ml'] or '?'} ml, {row['query']!r})"
 
 
@@ -134,15 +134,15 @@ def _compared(pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]], boot
         known = [pair for pair in present if pair[0][measure] and pair[1][measure]]
         values = np.array([[_number(row[measure]) for row in pair] for pair in known]).reshape(-1, 2)
         if measure == "DSC":
-            compared["DSC_macro"] = _three(known, values, bootstrap, macro=True)
-        compared[measure] = _three(known, values, bootstrap)
+            compared["DSC_macro"] = _paired(known, values, bootstrap, macro=True)
+        compared[measure] = _paired(known, values, bootstrap)
     if absent:
         found = np.array([[float(float(row["pred_ml"] or 0) > 0) for row in pair] for pair in absent])
-        compared["false_positive_rate"] = _three(absent, found, bootstrap)
+        compared["false_positive_rate"] = _paired(absent, found, bootstrap)
     return compared
 
 
-def _three(pairs: Sequence[Any], values: np.ndarray, bootstrap: ClusterBootstrap, macro: bool = False) -> dict:
+def _paired(pairs: Sequence[Any], values: np.ndarray, bootstrap: ClusterBootstrap, macro: bool = False) -> dict:
     """First, second and difference of values [n, 2]."""
     patients = [one["patient"] for one, _ in pairs]
     targets = [one["target"] for one, _ in pairs]

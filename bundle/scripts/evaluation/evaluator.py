@@ -18,10 +18,11 @@ from torch import nn
 from ..datasets.volume_cases import Target
 from ..errors import failure_of
 from ..inferer import EvidenceInferer, evidence_prompt, slices_of
-from ..prompt_masks import Prompt, prompt_masks
+from ..prompt_masks import prompt_masks
 from ..self_consistency import Decision, fixed_chance
+from ..slice_prompt import SlicePrompt
 from .bounds import Bounds
-from .query_scores import Answer
+from .query_scores import Outcome
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class VolumeEvaluator(SupervisedEvaluator):
     those of several answers to a query (`self_consistency`) among them. A query that fails takes no other with it.
 
     After an iteration `state.batch` is a list of items of `datasets.volume_cases.VolumeCaseDataset`, and `state.output`
-    holds for each of them a list of `query_scores.Answer`.
+    holds for each of them a list of `query_scores.Outcome`.
 
     Args:
         device: images are moved to it; the network must be there.
@@ -42,7 +43,7 @@ class VolumeEvaluator(SupervisedEvaluator):
         inferer: its propagator and window are used for the bounds too.
         bounds: which are computed.
         seed: of sampled answers; with the volume's name it fixes them, whatever was answered before.
-        val_handlers: as in MONAI; `score_recorder.ScoreRecorder` scores and writes.
+        val_handlers: as in MONAI; `recorder.ScoreRecorder` scores and writes.
     """
 
     def __init__(
@@ -70,15 +71,15 @@ class VolumeEvaluator(SupervisedEvaluator):
         if len(self.data_loader):
             super().run(global_epoch)
 
-    def _iteration(self, engine: Engine, batchdata: Sequence[Mapping[str, Any]]) -> list[list[Answer]]:
+    def _iteration(self, engine: Engine, batchdata: Sequence[Mapping[str, Any]]) -> list[list[Outcome]]:
         engine.state.batch = list(batchdata)
         with engine.mode(engine.network):
-            engine.state.output = [self._answers(item) for item in batchdata]
+            engine.state.output = [self._outcomes(item) for item in batchdata]
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    def _answers(self, item: Mapping[str, Any]) -> list[Answer]:
+    def _outcomes(self, item: Mapping[str, Any]) -> list[Outcome]:
         failures = list(item["failures"])
         askable = [number for number, failure in enumerate(failures) if failure is None]
         asked: dict[int, list[dict[str, Any]]] = {}
@@ -95,7 +96,7 @@ class VolumeEvaluator(SupervisedEvaluator):
                 decided |= found
         seconds = round((time.perf_counter() - start) / len(failures), 4)
         return [
-            _answer(*decided[number], seconds) if failure is None else Answer(None, failure)
+            _outcome(*decided[number], seconds) if failure is None else Outcome(None, failure)
             for number, failure in enumerate(failures)
         ]
 
@@ -125,7 +126,7 @@ class VolumeEvaluator(SupervisedEvaluator):
         self, image: torch.Tensor, item: Mapping[str, Any], asked: Mapping[int, Any], numbers: Sequence[int]
     ) -> dict[int, tuple[Decision, dict[str, np.ndarray]]]:
         """By number of the query: what is answered, and the masks [S, H, W] of the bounds."""
-        prompts: dict[tuple[int, int, str], Prompt | None] = {}
+        prompts: dict[tuple[int, int, str], SlicePrompt | None] = {}
         for number in numbers:
             target = item["targets"][number]
             for index, answer in enumerate(asked[number]):
@@ -145,5 +146,5 @@ class VolumeEvaluator(SupervisedEvaluator):
         return decided
 
 
-def _answer(decision: Decision, bounds: Mapping[str, np.ndarray], seconds: float) -> Answer:
-    return Answer(decision.evidence, None, decision.mask, bounds, seconds, decision.agreement_map)
+def _outcome(decision: Decision, bounds: Mapping[str, np.ndarray], seconds: float) -> Outcome:
+    return Outcome(decision.evidence, None, decision.mask, bounds, seconds, decision.agreement_map)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.datalist import PATHS
-from .query_scores import Answer
+from .query_scores import Outcome
 
 SETTINGS_FILE, FINISHED_FILE, ANSWERS_FOLDER = "settings.json", "finished.jsonl", "answers"
 
@@ -51,14 +51,14 @@ class ScoreJournal:
         """The volumes (`datasets.volume_cases.read_volume_cases`) that are still to be done."""
         return [volume for volume in volumes if volume["case"] not in self._finished]
 
-    def append(self, item: Mapping[str, Any], answers: Sequence[Answer], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keeps the answers of a volume and their rows."""
-        shape = next((answer.mask.shape for answer in answers if answer.mask is not None), (0, 0, 0))
-        masks = [np.zeros(shape, bool) if answer.mask is None else answer.mask for answer in answers]
+    def append(self, item: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keeps what came of a volume's queries, and their rows."""
+        shape = next((outcome.mask.shape for outcome in outcomes if outcome.mask is not None), (0, 0, 0))
+        masks = [np.zeros(shape, bool) if outcome.mask is None else outcome.mask for outcome in outcomes]
         path = self._answers(item["case"])
         path.parent.mkdir(exist_ok=True)
         np.savez_compressed(path, bits=np.packbits(np.stack(masks).reshape(len(masks), -1), axis=1), shape=shape)
-        evidence = [None if answer.evidence is None else dict(answer.evidence) for answer in answers]
+        evidence = [None if outcome.evidence is None else dict(outcome.evidence) for outcome in outcomes]
         volume = {"case": item["case"], "rows": list(rows), "evidence": evidence}
         with (self.output_dir / FINISHED_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(volume, ensure_ascii=False, allow_nan=False) + "\n")
@@ -94,12 +94,12 @@ class ScoreJournal:
     def _compare(self, before: Mapping[str, Any]) -> None:
         names = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]
         if names:
-            told = "; ".join(
+            differing = "; ".join(
                 f"`{name}` is {before.get(name)!r} there, {self.settings.get(name)!r} now" for name in names
             )
             raise SettingsError(
-                f"output_dir {self.output_dir} holds results of other settings: {told}. Give another `output_dir`, or "
-                "remove that folder to begin anew."
+                f"output_dir {self.output_dir} holds results of other settings: {differing}. Give another "
+                "`output_dir`, or remove that folder to begin anew."
             )
 
 

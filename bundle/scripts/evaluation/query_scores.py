@@ -18,25 +18,14 @@ from ..metrics import axial_visibility, dice, iou, matched_box_iou
 from ..targets import components_to_boxes
 from ..volume.cropped_mask import CroppedMask, common_crops
 from ..volume.geometry import SliceGeometry, restore_mask
-from .bounds import BOUNDS
+from .columns import COLUMNS, DESCRIPTION
 from .volume_metrics import VolumeScores, volume_scores, voxel_spacing
 
 GRIDS = ("source", "shown")
 
-DESCRIPTION = ("target", "type", "implicitness", "laterality", "paraphrase_group")
-GROUNDING = ("key_holds_target", "key_offset_mm", "R_a", "box_iou")
-COLUMNS = (
-    *("case", "patient", "subset", *DESCRIPTION, "query", "image"),
-    *("status", "error", "format_ok", "present", "DSC", "IoU", "NSD", "HD95_mm", "true_ml", "pred_ml", "shared_ml"),
-    *("slice_thickness_mm", "key_slice", *GROUNDING, "swapped"),
-    *(f"{bound}_{score}" for bound in BOUNDS for score in ("DSC", "IoU")),
-    *("agreement", "seconds"),
-)
-"""Keys of a row; one that says nothing of the query at hand is None."""
-
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class Outcome:
     """What came of one query.
 
     Args:
@@ -80,37 +69,41 @@ class VolumeScorer:
         self._scores: dict[tuple[int, int], tuple[CroppedMask, CroppedMask, VolumeScores]] = {}
 
     def row(
-        self, entry: Mapping[str, Any], target: Target | Mapping[str, str] | None, answer: Answer, bounds: Sequence[str]
+        self,
+        entry: Mapping[str, Any],
+        target: Target | Mapping[str, str] | None,
+        outcome: Outcome,
+        bounds: Sequence[str],
     ) -> dict[str, Any]:
         """One row with the keys `COLUMNS`.
 
         Args:
             entry: of the datalist.
             target: None where it has no label, or the failure to read it.
-            answer: to the query.
+            outcome: of the query.
             bounds: names of the bounds that are wanted.
         """
-        evidence = answer.evidence or {}
-        broken = answer.failure or (target if isinstance(target, Mapping) else None)
+        evidence = outcome.evidence or {}
+        broken = outcome.failure or (target if isinstance(target, Mapping) else None)
         key_index = evidence.get("key_index")
         row: dict[str, Any] = dict.fromkeys(COLUMNS)
         row |= {key: entry.get(key) for key in ("case", "patient", "subset", *DESCRIPTION, "query", "image")}
         row |= {"status": broken["reason"] if broken else evidence["status"], "error": broken is not None}
         row |= {"format_ok": key_index is not None, "key_slice": None if key_index is None else key_index + 1}
-        row |= {"agreement": evidence.get("agreement"), "seconds": answer.seconds}
+        row |= {"agreement": evidence.get("agreement"), "seconds": outcome.seconds}
         if self.geometry is not None:
             row["slice_thickness_mm"] = self._slice_thickness()
         if target is None:
             return row
-        if answer.mask is None or not isinstance(target, Target):
+        if outcome.mask is None or not isinstance(target, Target):
             return row | self._failed(entry, target, bounds)
-        row |= self.measured(self._mask(answer.mask), target)
+        row |= self.measured(self._mask(outcome.mask), target)
         if row["present"]:
             row |= self._grounding(_shown(target), evidence)
             if target.opposite is not None:
-                row |= self.swapped(self._restored(answer.mask), target)
+                row |= self.swapped(self._restored(outcome.mask), target)
             for bound in bounds:
-                pair = common_crops(self._mask(answer.bounds[bound]), self._truth(target))
+                pair = common_crops(self._mask(outcome.bounds[bound]), self._truth(target))
                 row |= {f"{bound}_DSC": dice(*pair), f"{bound}_IoU": iou(*pair)}
         return row
 

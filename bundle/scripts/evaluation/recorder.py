@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from ignite.engine import Engine, Events
-from monai.data import MetaTensor
 
 from ..errors import failure_of
-from ..report.case_writer import EvidenceRecordd, save_agreement, save_mask
+from ..report.case_files import AnsweredCase, write_case
+from ..report.evidence_record import evidence_record
 from ..volume.geometry import SliceGeometry, restore_mask
 from .bounds import Bounds
 from .journal import ScoreJournal
-from .query_scores import GRIDS, Answer, VolumeScorer
+from .query_scores import GRIDS, Outcome, VolumeScorer
 
 _logger = logging.getLogger(__name__)
 
@@ -59,7 +55,7 @@ class ScoreRecorder:
         self.journal, self.bounds, self.grid, self.tolerance_mm = journal, bounds, grid, tolerance_mm
         self.threads, self.save_masks, self.weights = threads, save_masks, dict(weights or {})
         self._pool: ThreadPoolExecutor | None = None
-        self._running: deque[tuple[Mapping[str, Any], Sequence[Answer], Future]] = deque()
+        self._running: deque[tuple[Mapping[str, Any], Sequence[Outcome], Future]] = deque()
 
     def attach(self, engine: Engine) -> None:
         """Works after each iteration; everything is kept when the engine ends or stops with an error."""
@@ -70,35 +66,29 @@ class ScoreRecorder:
 
     def record(self, engine: Engine) -> None:
         """Scores the volumes of this iteration, or begins to."""
-        for item, answers in zip(engine.state.batch, engine.state.output, strict=True):
+        for item, outcomes in zip(engine.state.batch, engine.state.output, strict=True):
             if self._pool is None:
-                self.journal.append(item, answers, self.score(item, answers))
+                self.journal.append(item, outcomes, self.score(item, outcomes))
                 continue
-            self._running.append((item, answers, self._pool.submit(self.score, item, answers)))
+            self._running.append((item, outcomes, self._pool.submit(self.score, item, outcomes)))
             while len(self._running) > self.threads:
                 self._keep_oldest()
 
-    def score(self, item: Mapping[str, Any], answers: Sequence[Answer]) -> list[dict[str, Any]]:
+    def score(self, item: Mapping[str, Any], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
         """The rows of a volume."""
         geometry = affine = None
         if "image" in item:
             geometry, affine = SliceGeometry.from_meta(item["image"].meta), item["image"].affine.cpu().numpy()
         scorer = VolumeScorer(geometry, affine, self.grid, self.tolerance_mm)
         rows = []
-        for entry, target, answer in zip(item["queries"], item["targets"], answers, strict=True):
+        for entry, target, outcome in zip(item["queries"], item["targets"], outcomes, strict=True):
             try:
-                row = scorer.row(entry, target, answer, self.bounds.names)
+                row = scorer.row(entry, target, outcome, self.bounds.names)
             except Exception as error:  # the other queries are still to be scored
                 _logger.exception("case %s cannot be scored", entry["case"])
-                row = scorer.row(entry, target, Answer(None, failure_of(error, entry["case"])), self.bounds.names)
+                row = scorer.row(entry, target, Outcome(None, failure_of(error, entry["case"])), self.bounds.names)
             rows.append(row)
-            folder = self.journal.output_dir / "cases" / entry["case"]
-            if self.save_masks and answer.mask is not None and answer.evidence is not None:
-                self._save(item, entry, answer.mask, answer.evidence, folder)
-            if answer.agreement_map is not None and geometry is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                path = folder / f"{entry['case']}_agreement.nii.gz"
-                save_agreement(answer.agreement_map, geometry, item["image_path"], path)
+            self._save(item, entry, outcome)
         return rows
 
     def _open(self, engine: Engine) -> None:
@@ -115,33 +105,27 @@ class ScoreRecorder:
         raise error
 
     def _keep_oldest(self) -> None:
-        item, answers, scored = self._running.popleft()
-        self.journal.append(item, answers, scored.result())
+        item, outcomes, scored = self._running.popleft()
+        self.journal.append(item, outcomes, scored.result())
 
-    def _save(
-        self,
-        item: Mapping[str, Any],
-        entry: Mapping[str, Any],
-        shown: np.ndarray,
-        evidence: Mapping[str, Any],
-        folder: Path,
-    ) -> None:
-        mask = restore_mask(shown, SliceGeometry.from_meta(item["image"].meta))
-        folder.mkdir(parents=True, exist_ok=True)
-        save_mask(mask, item["image_path"], folder / f"{entry['case']}_mask.nii.gz")
-        record = evidence_record(item["image"], entry, evidence, mask, self.weights)
-        text = json.dumps(record, indent=2, ensure_ascii=False)
-        Path(folder / f"{entry['case']}_evidence.json").write_text(text + "\n", encoding="utf-8")
-
-
-def evidence_record(
-    image: MetaTensor,
-    entry: Mapping[str, Any],
-    evidence: Mapping[str, Any],
-    mask: np.ndarray,
-    weights: Mapping[str, str | None],
-) -> dict[str, Any]:
-    """What `report.EvidenceRecordd` makes of a preprocessed image, an entry, its evidence and mask [X, Y, Z]."""
-    pred = MetaTensor(torch.from_numpy(np.ascontiguousarray(mask))[None], meta={"evidence": json.dumps(evidence)})
-    asked = MetaTensor(image.as_tensor(), meta={**image.meta, "query": entry["query"]})
-    return EvidenceRecordd(weights=weights)({"pred": pred, "image": asked})["result"]
+    def _save(self, item: Mapping[str, Any], entry: Mapping[str, Any], outcome: Outcome) -> None:
+        """Writes what is wanted of an answered query."""
+        wanted = {
+            "mask.nii.gz": self.save_masks,
+            "evidence.json": self.save_masks,
+            "agreement.nii.gz": outcome.agreement_map is not None,
+        }
+        if outcome.mask is None or outcome.evidence is None or not any(wanted.values()):
+            return
+        geometry = SliceGeometry.from_meta(item["image"].meta)
+        mask = restore_mask(outcome.mask, geometry)
+        record = evidence_record(outcome.evidence, mask, item["image"].meta, query=entry["query"], weights=self.weights)
+        case = AnsweredCase(
+            name=entry["case"],
+            record=record,
+            mask=mask,
+            geometry=geometry,
+            agreement_map=outcome.agreement_map,
+        )
+        folder = self.journal.output_dir / "cases" / case.name
+        write_case(case, folder, [ending for ending in wanted if wanted[ending]])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,13 +14,13 @@ import nibabel as nib
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..report.evidence_picture import draw_evidence, save_evidence
+from ..report.case_files import AnsweredCase, write_picture
+from ..report.evidence_record import evidence_record
 from ..targets import target_mask
 from ..volume.geometry import SliceGeometry, restore_mask
 from .bootstrap import ClusterBootstrap
+from .columns import COLUMNS
 from .journal import ScoreJournal
-from .query_scores import COLUMNS
-from .recorder import evidence_record
 from .statistics import statistics
 from .tables import interval, summary_tables, table
 
@@ -67,15 +68,29 @@ class EvaluationReport:
         }
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         write_rows(rows, folder / "per_query.csv")
+        for path in (folder / "pictures").glob("*.png"):
+            path.unlink()  # of an earlier run
         drawn = list(self._pictures(rows)) if self.pictures else []
         (folder / "summary.md").write_text(_summary(metrics, rows, drawn), encoding="utf-8")
         present, counts = metrics["present"], metrics["counts"]
         print(
             f"{counts['queries']} queries, {counts['errors']} errors, {counts['not_parsed']} do not parse; "
-            f"DSC macro {interval(present['DSC_macro'])}, IoU macro {interval(present['IoU_macro'])}\n"
+            f"DSC mean {interval(present['DSC_mean'])}, macro {interval(present['DSC_macro'])}, "
+            f"IoU mean {interval(present['IoU_mean'])}, macro {interval(present['IoU_macro'])}\n"
             f"written to {folder / 'summary.md'}"
         )
         return metrics
+
+    def exit_if_all_failed(self) -> None:
+        """Ends the program with a non-zero status when not one query could be answered; the tables are written.
+
+        Raises:
+            SystemExit: with a message that has the most frequent reason.
+        """
+        rows = self.journal.rows(self.volumes)
+        if rows and all(row["error"] for row in rows):
+            reason, _ = Counter(row["status"] for row in rows).most_common(1)[0]
+            raise SystemExit(f"none of {len(rows)} queries could be answered: {reason} (see {self.journal.output_dir})")
 
     def _pictures(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
         """Title and path, relative to the folder, of each picture that could be drawn."""
@@ -93,7 +108,7 @@ class EvaluationReport:
         for title, row in _examples(present):
             try:
                 self._draw(row, *places[row["case"]], folder / f"{row['case']}.png")
-            except Exception:  # a picture less is no reason to lose the numbers
+            except Exception:  # the numbers are not to be lost for want of a picture
                 _logger.exception("no picture of case %s", row["case"])
                 continue
             yield f"{title}: {row['case']}, DSC {row['DSC']:.3f}", f"pictures/{row['case']}.png"
@@ -105,23 +120,22 @@ class EvaluationReport:
         image = self.preprocessing({"image": volume["image"]})["image"]
         geometry = SliceGeometry.from_meta(image.meta)
         mask = restore_mask(shown, geometry)
-        record = evidence_record(image, entry, cast(dict, evidence), mask, self.weights)
-        voxels = cast(nib.Nifti1Image, nib.load(volume["image"])).get_fdata(dtype=np.float32)
+        record = evidence_record(cast(dict, evidence), mask, image.meta, query=entry["query"], weights=self.weights)
         label = np.asarray(cast(nib.Nifti1Image, nib.load(entry["label"])).dataobj).reshape(geometry.source_shape)
-        figure = draw_evidence(
-            voxels.reshape(geometry.source_shape),
-            mask,
-            geometry,
-            record,
-            window_hu=self.window,
+        case = AnsweredCase(
+            name=entry["case"],
+            record=record,
+            mask=mask,
+            geometry=geometry,
             truth=target_mask(label, entry.get("label_values")),
             scores={name: row[name] for name in ("DSC", "IoU")},
+            window_hu=self.window,
         )
-        save_evidence(figure, path)
+        write_picture(case, path)
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """CSV with the columns of `query_scores.COLUMNS`; None is an empty field."""
+    """CSV with the columns of `columns.COLUMNS`; None is an empty field."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()

@@ -11,7 +11,7 @@ import numpy as np
 from ..inferer import ABSENT
 from ..self_consistency import ABSTAINED
 from .bootstrap import ClusterBootstrap, ratio
-from .bounds import BOUNDS
+from .columns import BOUNDS
 
 Row = Mapping[str, Any]
 
@@ -34,7 +34,7 @@ def statistics(rows: Sequence[Row], bootstrap: ClusterBootstrap) -> dict[str, An
     """All numbers of an evaluation.
 
     Args:
-        rows: see `query_scores.COLUMNS`.
+        rows: see `columns.COLUMNS`.
         bootstrap: of the intervals, over the rows' patients.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .bounds import BOUNDS
+from .columns import BOUNDS
 
 Block = Mapping[str, Any]
 
@@ -20,7 +20,7 @@ _TITLES = {
 
 
 def summary_tables(metrics: Block) -> list[str]:
-    """All tables of `score_statistics.statistics`, each with its heading."""
+    """All tables of `statistics.statistics`, each with its heading."""
     present, absent = metrics["present"], metrics["absent"]
     groups = {f"`{name}`": block for name, block in present["by"]["subset"].items()}
     groups = {**groups, "all": present} if len(groups) != 1 else {"all": present}

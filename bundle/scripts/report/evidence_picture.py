@@ -45,7 +45,7 @@ def draw_evidence(
         volume_hu: [X, Y, Z] in HU, source voxel order.
         mask: [X, Y, Z], nonzero is predicted.
         geometry: of the volume and its shown slices.
-        record: the evidence, see `report.EvidenceRecordd`; `volume_ml` may be None where the spacing is not known.
+        record: the evidence, see `evidence_record`; `volume_ml` may be None where the spacing is not known.
         window_hu: lower and upper HU, drawn black and white.
         truth: [X, Y, Z], nonzero is the label, or None.
         scores: to print, by name ("DSC"); each a number in 0..1.

@@ -1,0 +1,128 @@
+"""The files of an answered case, one format each.
+
+A new format is a function of a case and a path, and a line in FORMATS.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import nibabel as nib
+import numpy as np
+
+from ..volume.geometry import SliceGeometry, restore_map
+from .evidence_picture import draw_evidence, save_evidence
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class AnsweredCase:
+    """What is known of a case when its files are written.
+
+    Args:
+        name: of the case, its folder and its files.
+        record: see `evidence_record`; its `image` is the path of the volume.
+        mask: uint8 [X, Y, Z], in the source's voxel order, 0 or 1.
+        geometry: of the volume and its shown slices.
+        agreement_map: float32 [S, H, W] of the shown slices in 0..1, see `self_consistency.Decision`; None: there is
+            none.
+        truth: bool [X, Y, Z], the target by its label; None: there is no label.
+        scores: against the label, by name ("DSC"); each in 0..1.
+        window_hu: lower and upper HU of pictures.
+    """
+
+    name: str
+    record: Mapping[str, Any]
+    mask: np.ndarray
+    geometry: SliceGeometry
+    agreement_map: np.ndarray | None = None
+    truth: np.ndarray | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    window_hu: tuple[float, float] = (-160.0, 240.0)
+
+    @cached_property
+    def source(self) -> nib.Nifti1Image:
+        """The volume's file, opened once for all that is taken from it: its header, and its voxels when asked for."""
+        return cast(nib.Nifti1Image, nib.load(self.record["image"]))
+
+
+def write_mask(case: AnsweredCase, path: Path) -> None:
+    """NIfTI uint8, on the grid of the volume: sform, qform and spacing as they stand in its header."""
+    _save(np.ascontiguousarray(case.mask, dtype=np.uint8), case.source, path, "MedVol-R1 mask")
+
+
+def write_agreement(case: AnsweredCase, path: Path) -> None:
+    """NIfTI float32, the map of agreement on the grid of the volume.
+
+    Raises:
+        ValueError: the case has no such map.
+    """
+    if case.agreement_map is None:
+        raise ValueError(f"case {case.name!r} has no map of agreement (config keys `num_anchors`, `save_agreement`).")
+    values = np.ascontiguousarray(restore_map(case.agreement_map, case.geometry))
+    _save(values, case.source, path, "MedVol-R1 agreement")
+
+
+def write_record(case: AnsweredCase, path: Path) -> None:
+    """JSON in UTF-8."""
+    path.write_text(json.dumps(case.record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_picture(case: AnsweredCase, path: Path) -> None:
+    """PNG, see `evidence_picture`."""
+    volume_hu = case.source.get_fdata(dtype=np.float32).reshape(case.geometry.source_shape)
+    figure = draw_evidence(
+        volume_hu,
+        case.mask,
+        case.geometry,
+        case.record,
+        window_hu=case.window_hu,
+        truth=case.truth,
+        scores=case.scores,
+    )
+    save_evidence(figure, path)
+
+
+FORMATS: Mapping[str, Callable[[AnsweredCase, Path], None]] = {
+    "mask.nii.gz": write_mask,
+    "evidence.json": write_record,
+    "evidence.png": write_picture,
+    "agreement.nii.gz": write_agreement,
+}
+"""By the ending of its file, `<case>_<ending>`, what writes a format."""
+
+
+def write_case(case: AnsweredCase, folder: Path, endings: Iterable[str]) -> None:
+    """Writes some of FORMATS; what an earlier run left of the case is removed, so that all files are of one answer.
+
+    Args:
+        case: what to write.
+        folder: of the case, made when absent.
+        endings: of the files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_case(case.name, folder)
+    for ending in endings:
+        FORMATS[ending](case, folder / f"{case.name}_{ending}")
+
+
+def remove_case(name: str, folder: Path) -> None:
+    """Removes the files of a case, where there are any; other files in its folder are left alone."""
+    if folder.is_dir():
+        for ending in FORMATS:
+            (folder / f"{name}_{ending}").unlink(missing_ok=True)
+
+
+def _save(voxels: np.ndarray, source: nib.Nifti1Image, path: Path, description: str) -> None:
+    """Voxels [X, Y, Z] of values in 0..1, in their own type, under the header of the volume."""
+    header = nib.Nifti1Header.from_header(source.header)
+    header.extensions.clear()
+    header.set_data_dtype(voxels.dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"], header["cal_max"] = 0, 1
+    header["descrip"] = description.encode()
+    nib.save(nib.Nifti1Image(voxels, None, header), path)

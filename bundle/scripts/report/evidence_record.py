@@ -1,0 +1,90 @@
+"""The record of an answer: what `<case>_evidence.json` holds and MONAI Label returns."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from ..volume.geometry import SliceGeometry, source_slice
+
+
+class EvidenceRecordd(MapTransform):
+    """Sets `data["result"]` to the record of a restored mask, see `evidence_record`.
+
+    MONAI Label returns `result` to its client; `case_writer.CaseWriter` writes it.
+
+    Args:
+        keys: of the mask, uint8 [1, X, Y, Z], with the inferer's evidence in its meta data.
+        ref_key: of the preprocessed image.
+        weights: names of the weights that were used, for the record.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection = "pred",
+        ref_key: str = "image",
+        weights: Mapping[str, str | None] | None = None,
+    ) -> None:
+        super().__init__(keys)
+        self.ref_key = ref_key
+        self.weights = dict(weights or {})
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        recorded = dict(data)
+        for key in self.key_iterator(recorded):
+            mask, meta = recorded[key], recorded[self.ref_key].meta
+            recorded["result"] = evidence_record(
+                mask.meta["evidence"], mask[0].cpu().numpy(), meta, query=meta["query"], weights=self.weights
+            )
+        return recorded
+
+
+def evidence_record(
+    evidence: Mapping[str, Any],
+    mask: np.ndarray,
+    image_meta: Mapping[str, Any],
+    *,
+    query: str,
+    weights: Mapping[str, str | None],
+) -> dict[str, Any]:
+    """The record, as plain JSON types.
+
+    Args:
+        evidence: of the inferer, see `inferer.EvidenceInferer`.
+        mask: [X, Y, Z], nonzero is predicted.
+        image_meta: of the preprocessed image: its geometry and its path.
+        query: that was asked.
+        weights: names of the weights that were used.
+
+    Returns:
+        `image`, `query`, `status` ("ok", "absent", "abstained", or why the completion does not parse), `completion`,
+        `think`, `key_slice` (1-based, as shown), `source_slice` (0-based along the source's axial axis), `boxes_1000`,
+        `boxes_px` (of the shown slices), `slices_shown`, `agreement` and `answers` (of several answers, see
+        `self_consistency`; None for one), `voxels`, `volume_ml`, `seconds`, `weights`.
+    """
+    geometry = SliceGeometry.from_meta(image_meta)
+    key_index = evidence["key_index"]
+    voxels = int(np.count_nonzero(mask))
+    voxel_mm3 = abs(float(np.linalg.det(geometry.source_affine[:3, :3])))
+    return {
+        "image": str(image_meta.get("filename_or_obj", "")),
+        "query": query,
+        "status": evidence["status"],
+        "completion": evidence["completion"],
+        "think": evidence["think"],
+        "key_slice": None if key_index is None else key_index + 1,
+        "source_slice": None if key_index is None else source_slice(geometry, key_index),
+        "boxes_1000": evidence["boxes_1000"],
+        "boxes_px": evidence["boxes_px"],
+        "slices_shown": len(geometry.source_index),
+        "agreement": evidence.get("agreement"),
+        "answers": evidence.get("answers"),
+        "voxels": voxels,
+        "volume_ml": round(voxels * voxel_mm3 / 1000, 3),
+        "seconds": evidence["seconds"],
+        "weights": dict(weights),
+    }
