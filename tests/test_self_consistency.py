@@ -365,7 +365,7 @@ def test_inference_writes_the_answer_and_the_map_on_the_grid_of_the_volume(run_c
         assert shares.shape == image.shape == mask.shape and shares.get_data_dtype() == np.float32
         np.testing.assert_array_equal(shares.affine, image.affine)
         # Of the votes two of four mark the mask, three where the third does too, one where it alone does.
-        assert 0 < values.max() <= 0.75 and values.min() == 0
+        assert 0 < values.max() <= 0.75 + 1e-6 and values.min() == 0  # float32, interpolated
         assert (values[mask > 0] > 0.25 - 1e-6).all() and mask.any()
         alone_mask = np.asarray(nib.load(one / case / f"{case}_mask.nii.gz").dataobj)
         # The greedy answer is given, another one is its equal.

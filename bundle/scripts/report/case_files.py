@@ -1,6 +1,6 @@
 """The files of an answered case, one format each.
 
-A new format is a function of a case and a path, and a line in FORMATS.
+A new format is a function of a case and a path, and a line in FORMATS: inference writes all of them.
 """
 
 from __future__ import annotations

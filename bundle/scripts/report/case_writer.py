@@ -14,7 +14,7 @@ from ..errors import failure_of
 from ..metrics import dice, iou
 from ..targets import target_mask
 from ..volume.geometry import SliceGeometry
-from .case_files import AnsweredCase, remove_case, write_case
+from .case_files import FORMATS, AnsweredCase, remove_case, write_case
 
 _logger = logging.getLogger(__name__)
 
@@ -100,8 +100,8 @@ class CaseWriter:
             scores=scores,
             window_hu=self.window,
         )
-        optional = {"agreement.nii.gz": agreement_map is not None, "evidence.png": self.picture}
-        write_case(answered, folder, ["mask.nii.gz", "evidence.json", *(name for name in optional if optional[name])])
+        wanted = {"evidence.png": self.picture, "agreement.nii.gz": agreement_map is not None}
+        write_case(answered, folder, [ending for ending in FORMATS if wanted.get(ending, True)])
         measured = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         tqdm.write(f"{case}: {_summary(record)}{', ' + measured if measured else ''} -> {folder}")
         return {"case": case, "status": record["status"], "volume_ml": record["volume_ml"], "scores": scores}
