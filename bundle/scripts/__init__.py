@@ -103,6 +103,7 @@ One flow, one direction of imports: each line may import those above it, never t
     training.reference_policy             the frozen policy of the KL term
     training.rollouts                     completions of a volume's queries, sampled and rewarded
     training.grpo_logging                 what a step of GRPO shows in TensorBoard
+    training.wall_clock                   a learning rate that ends with the time
     training.sft                          engines of stage 1: training, validation
     training.grpo                         engine of stage 2
 
@@ -118,6 +119,13 @@ One flow, one direction of imports: each line may import those above it, never t
     demo_models.vision_pretraining        its vision tower learns to see, before words
     demo_models.phantom_slices            their slices with the labels of each cell
     demo_models.tiny_lvlm                 builds the small demo model
+    demo_models.demo_lvlm                 builds the language model that finds organs on real CT, untrained
+    demo_models.frames                    parts of a volume, moved and in other grey values
+    demo_models.patient_archive           head-and-neck CT in one file
+    demo_models.archived_patients         its patients, to validate on
+    demo_models.endless_frames            frames without end, tokenised and packed
+    demo_models.frame_trainer             completions and labels of many frames at once
+    demo_models.score_table               answers on several validation sets
     demo_models.tiny_medsam2              builds the small demo model
 
     command_line                          the `medvol-r1` command

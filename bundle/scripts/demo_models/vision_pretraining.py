@@ -7,6 +7,8 @@ that is thrown away afterwards.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from monai.losses import DiceLoss, FocalLoss
 from torch import nn
@@ -40,6 +42,7 @@ class SliceSegmenter(nn.Module):
             raise ValueError(f"cell_size must divide a visual token's {token_side} pixels, got {cell_size}.")
         self.network = network
         self.num_labels = num_labels
+        self.cell_size = cell_size
         self.token_side = token_side
         self.cells_a_side = token_side // cell_size
         self.head = nn.Linear(vision.out_hidden_size, num_labels * self.cells_a_side**2)
@@ -55,8 +58,16 @@ class SliceSegmenter(nn.Module):
         Returns:
             float [B, L, S, H / cell, W / cell].
         """
-        batch, num_slices, height, width = slices.shape
-        features = self.network.encode(slices.flatten(0, 1)).visual_embeds
+        return self.named_cells(self.network.encode(slices.flatten(0, 1)).visual_embeds, slices.shape)
+
+    def named_cells(self, features: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """The same of features that are there already.
+
+        Args:
+            features: [V, hidden], of the visual tokens of all slices.
+            shape: (B, S, H, W) of the slices.
+        """
+        batch, num_slices, height, width = shape
         side = self.cells_a_side
         rows, columns = height // self.token_side, width // self.token_side
         cells = self.head(features).reshape(batch, num_slices, rows, columns, self.num_labels, side, side)

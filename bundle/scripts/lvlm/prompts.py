@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,17 +75,25 @@ class PromptBuilder:
         Raises:
             ValueError: the query still encodes to a special token (a tokenizer that normalises text into one).
         """
-        added = frozenset(self.tokenizer.get_added_vocab())
-        ids = self.tokenizer(" " + neutralise(query, added), add_special_tokens=False).input_ids
+        ids = self.tokenizer(" " + neutralise(query, self._added_tokens), add_special_tokens=False).input_ids
         leaked = set(ids) & set(self.tokenizer.added_tokens_decoder)
         if leaked:
             raise ValueError(f"The query {query!r} encodes to added tokens {sorted(leaked)}; take them out of it.")
-        _, tail = self._rendered(num_slices=1)
-        return ids + self.tokenizer(tail, add_special_tokens=False).input_ids
+        return ids + self._turn_ids
 
     def completion_ids(self, completion: str) -> list[int]:
         """Token ids of a completion, with the end-of-turn token behind it."""
         return self.tokenizer(completion, add_special_tokens=False).input_ids + [self.tokenizer.eos_token_id]
+
+    @cached_property
+    def _added_tokens(self) -> frozenset[str]:
+        return frozenset(self.tokenizer.get_added_vocab())
+
+    @cached_property
+    def _turn_ids(self) -> list[int]:
+        """What makes it the assistant's turn, the same behind every query."""
+        _, tail = self._rendered(num_slices=1)
+        return self.tokenizer(tail, add_special_tokens=False).input_ids
 
     def _rendered(self, num_slices: int) -> tuple[str, str]:
         """The chat as text, in front of the query and behind it."""
