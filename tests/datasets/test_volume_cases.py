@@ -1,12 +1,15 @@
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from medvol_r1.datasets import volume_cases
 from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.datasets.volume_cases import Target, VolumeCaseDataset, read_volume_cases
 from medvol_r1.volume.geometry import SliceGeometry, shown_mask
+from medvol_r1.volume.io import read_volume
 from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
 from monai.transforms import Compose
 
@@ -102,6 +105,29 @@ def test_the_shown_target_is_what_the_transforms_make_of_its_label(folder):
     assert torch.equal(torch.from_numpy(shown), by_transforms["label"][0].as_tensor() == 2)
     with pytest.raises(ValueError, match=r"a mask of shape \(2, 2, 2\) is not on the source grid \(18, 14, 10\)"):
         shown_mask(np.zeros((2, 2, 2), bool), SliceGeometry.from_meta(by_transforms["image"].meta), 11, 11)
+
+
+def test_a_label_file_is_read_once_for_all_queries_of_a_volume(folder, monkeypatch):
+    reads = []
+
+    def counted(path, **kwargs):
+        reads.append(Path(path).name)
+        return read_volume(path, **kwargs)
+
+    monkeypatch.setattr(volume_cases, "read_volume", counted)
+    save(folder / "other.nii.gz", np.ones(SHAPE, np.uint8))
+    save(folder / "moved.nii.gz", np.ones(SHAPE, np.uint8), np.diag([1.5, 1.5, 3.0, 1.0]))
+    common = {"image": "ct.nii.gz", "label": "map.nii.gz", "opposite_label": "map.nii.gz"}
+    entries = [common | {"query": str(n), "label_values": [n % 3 + 1], "opposite_values": [3]} for n in range(10)]
+    entries += [{"image": "ct.nii.gz", "query": "x", "label": name} for name in ["other.nii.gz", "moved.nii.gz"] * 2]
+    item = prepared(folder, [entry | {"case": str(number)} for number, entry in enumerate(entries)])[0]
+    assert sorted(reads) == ["map.nii.gz", "moved.nii.gz", "other.nii.gz"]
+    label = np.asarray(nib.load(folder / "map.nii.gz").dataobj)
+    for number, target in enumerate(item["targets"][:10]):
+        np.testing.assert_array_equal(target.source.full(), label == number % 3 + 1)
+        np.testing.assert_array_equal(target.opposite.full(), label == 3)
+    failures = [target["case"] for target in item["targets"] if isinstance(target, dict)]
+    assert failures == ["11", "13"], "each failure names its own case"
 
 
 def test_what_is_bad_fails_alone(folder):

@@ -148,7 +148,7 @@ def test_a_query_of_one_side_says_its_side_and_no_other(banks):
 def test_texts_are_well_formed(banks):
     for queries in banks.values():
         for q in queries:
-            assert not set(q.text) & set("{}<>$%@#\"|"), q.text
+            assert not set(q.text) & set('{}<>$%@#"|'), q.text
             assert q.text == " ".join(q.text.split()), q.text
             assert not any(f" a {vowel}" in q.text for vowel in "aeio"), q.text
 

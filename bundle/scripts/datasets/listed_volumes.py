@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..anchor import format_completion
 from ..queries.reasoning import rule_made_think
-from ..targets import sft_anchor
+from ..targets import sft_anchor, target_mask
 from ..volume.body_crop import AIR_HU, CropToBodyd
 from ..volume.query_text import check_query
 from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
@@ -74,38 +74,36 @@ class ListedVolumes(Dataset):
     def __getitem__(self, index: int) -> VolumeQueries:
         rng = np.random.default_rng([self.seed, index])
         entries = self.items[index]
-        data = self._shown([entry["label"] for entry in entries], entries[0]["image"])
+        image, labels = self._shown(entries[0]["image"], dict.fromkeys(entry["label"] for entry in entries))
         masks, completions, targets = [], [], []
-        for number, entry in enumerate(entries):
-            label = data[f"label_{number}"][0].as_tensor()
-            values = entry.get("label_values")
-            mask = label != 0 if values is None else torch.isin(label, torch.tensor(values, dtype=label.dtype))
-            anchor = sft_anchor(mask.numpy(), rng, self.top_k)
+        for entry in entries:
+            mask = target_mask(labels[entry["label"]], entry.get("label_values"))
+            anchor = sft_anchor(mask, rng, self.top_k)
             targets.append(entry.get("target", "target"))
-            masks.append(mask)
+            masks.append(torch.from_numpy(mask))
             completions.append(format_completion(anchor, rule_made_think(targets[-1], anchor)))
         return VolumeQueries(
             case=Path(entries[0]["image"]).name,
-            slices=data["image"][0].as_tensor(),
+            slices=image,
             texts=tuple(entry["query"] for entry in entries),
             targets=tuple(targets),
             masks=torch.stack(masks),
             completions=tuple(completions),
         )
 
-    def _shown(self, labels: Sequence[str], image: str) -> dict[str, Any]:
-        """Shown slices of an image and of the labels on its grid, under `image`, `label_0`, `label_1`, ..."""
-        paths = {f"label_{number}": path for number, path in enumerate(labels)}
-        keys = ["image", *paths]
-        crop = [CropToBodyd(keys, fill=[AIR_HU] + [0.0] * len(paths))] if self.crop_to_body else []
+    def _shown(self, image: str, labels: Iterable[str]) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+        """Shown slices [S, H, W] of an image, and of each label file on its grid: many queries ask about one file."""
+        keys = ["image", *labels]
+        crop = [CropToBodyd(keys, fill=[AIR_HU] + [0.0] * (len(keys) - 1))] if self.crop_to_body else []
         transform = Compose(
             [
-                LoadVolumed(keys, label_keys=tuple(paths)),
+                LoadVolumed(keys, label_keys=keys[1:]),
                 OrientByAffined(keys),
                 SampleSlicesd(keys, self.num_slices),
                 *crop,
                 WindowHUd("image", [self.window]),
-                ResizeSlicesd(keys, self.slice_size, mode=["bilinear"] + ["nearest"] * len(paths)),
+                ResizeSlicesd(keys, self.slice_size, mode=["bilinear"] + ["nearest"] * (len(keys) - 1)),
             ]
         )
-        return transform({"image": image, **paths})
+        shown = transform({"image": image} | {path: path for path in labels})
+        return shown["image"][0].as_tensor(), {path: shown[path][0].numpy() for path in labels}

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +21,17 @@ from ..volume.query_text import check_query
 from .datalist import DatalistError, read_datalist
 
 _logger = logging.getLogger(__name__)
+
+Values = tuple[int, ...] | None
+"""The values of a label file that are the target; None: all but 0."""
+
+
+class _Mask(NamedTuple):
+    """One mask of a label file, on the source grid and on the shown slices, and the file's affine."""
+
+    source: CroppedMask
+    shown: np.ndarray | None
+    affine: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +107,7 @@ class VolumeCaseDataset(Dataset):
             _logger.debug("volume %s cannot be prepared", volume["image"], exc_info=True)
             broken = error
         item["failures"] = [_failure(entry, broken) for entry in volume["queries"]]
-        item["targets"] = list(_targets(volume["queries"], image))
+        item["targets"] = _targets(volume["queries"], image)
         return item
 
 
@@ -108,57 +119,64 @@ def _failure(entry: Mapping[str, Any], broken: Exception | None) -> dict[str, st
     return None if broken is None else failure_of(broken, entry["case"])
 
 
-def _targets(entries: Iterable[Mapping[str, Any]], image: MetaTensor | None) -> Iterable[Target | dict | None]:
-    known: dict[tuple, Target | dict | None] = {}
+def _targets(entries: Sequence[Mapping[str, Any]], image: MetaTensor | None) -> list[Target | dict | None]:
+    """The target of each entry; each label file is read once, however many queries ask about it."""
+    wanted: dict[str, set[Values]] = {}
     for entry in entries:
-        files = entry.get("label"), tuple(entry.get("label_values", ())), _opposite(entry)
-        if files not in known:
-            known[files] = _target(entry, image)
-        yield known[files]
+        for path, values in _masks_of(entry):
+            wanted.setdefault(path, set()).add(values)
+    masks: dict[tuple[str, Values], _Mask | Exception] = {}
+    for path, choices in wanted.items():
+        masks |= {(path, values): mask for values, mask in _read_masks(path, choices, image).items()}
+    return [_target(entry, [masks[named] for named in _masks_of(entry)]) for entry in entries]
 
 
-def _target(entry: Mapping[str, Any], image: MetaTensor | None) -> Target | dict | None:
-    if "label" not in entry:
+def _masks_of(entry: Mapping[str, Any]) -> list[tuple[str, Values]]:
+    """File and values of an entry's target and, if known, of its counterpart; nothing for an entry without a label."""
+    keys = [("label", "label_values"), ("opposite_label", "opposite_values")] if "label" in entry else []
+    return [(entry[path], tuple(entry[values]) if values in entry else None) for path, values in keys if path in entry]
+
+
+def _target(entry: Mapping[str, Any], masks: Sequence[_Mask | Exception]) -> Target | dict | None:
+    for mask in masks:
+        if isinstance(mask, Exception):
+            return failure_of(mask, entry["case"])
+    if not masks:
         return None
+    own, *others = masks
+    return Target(own.source, own.shown, own.affine, others[0].source if others else None)
+
+
+def _read_masks(
+    path: str, choices: Iterable[Values], image: MetaTensor | None
+) -> dict[Values, _Mask] | dict[Values, Exception]:
+    """The masks of some values of one label file, checked to lie on the grid of the image; or why there are none."""
     try:
-        mask, affine = _read_mask(entry["label"], entry.get("label_values"), image)
-        opposite = _opposite(entry)
-        return Target(
-            source=CroppedMask.of(mask),
-            shown=None if image is None else shown_mask(mask, SliceGeometry.from_meta(image.meta), *image.shape[2:]),
-            affine=affine,
-            opposite=None if opposite is None else CroppedMask.of(_read_mask(opposite[0], opposite[1], image)[0]),
-        )
+        label, affine = read_volume(path, is_label=True)
+        geometry = None if image is None else SliceGeometry.from_meta(image.meta)
+        if geometry is not None:
+            _check_grid(label, affine, path, geometry, image.meta["filename_or_obj"])
+        found = {}
+        for values in choices:
+            mask = target_mask(label, values)
+            shown = None if geometry is None else shown_mask(mask, geometry, *image.shape[2:])
+            found[values] = _Mask(CroppedMask.of(mask), shown, affine)
+        return found
     except Exception as error:  # a bad label leaves the other queries alone
-        _logger.debug("label of case %s cannot be read", entry["case"], exc_info=True)
-        return failure_of(error, entry["case"])
+        _logger.debug("label %s cannot be read", path, exc_info=True)
+        return dict.fromkeys(choices, error)
 
 
-def _read_mask(
-    path: str, label_values: Sequence[int] | None, image: MetaTensor | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """bool [X, Y, Z] and the affine, checked to lie on the grid of the image."""
-    voxels, affine = read_volume(path, is_label=True)
-    if image is not None:
-        geometry = SliceGeometry.from_meta(image.meta)
-        # Of the image's source only the grid is needed: no memory behind these tensors.
-        label, source = (
-            MetaTensor(torch.zeros(1).expand(1, *shape), affine=torch.from_numpy(a), meta={"filename_or_obj": name})
-            for shape, a, name in (
-                (voxels.shape, affine, path),
-                (geometry.source_shape, geometry.source_affine, image.meta["filename_or_obj"]),
-            )
+def _check_grid(label: np.ndarray, affine: np.ndarray, path: str, geometry: SliceGeometry, image_path: str) -> None:
+    # Of the image's source only the grid is needed: no memory behind these tensors.
+    grids = (
+        MetaTensor(torch.zeros(1).expand(1, *shape), affine=torch.from_numpy(to_mm), meta={"filename_or_obj": name})
+        for shape, to_mm, name in (
+            (label.shape, affine, path),
+            (geometry.source_shape, geometry.source_affine, image_path),
         )
-        check_same_grid(label, source)
-    return target_mask(voxels, label_values), affine
-
-
-def _opposite(entry: Mapping[str, Any]) -> tuple[str, tuple[int, ...] | None] | None:
-    """File and values of the counterpart's mask."""
-    if "opposite_label" not in entry:
-        return None
-    values = entry.get("opposite_values")
-    return entry["opposite_label"], None if values is None else tuple(values)
+    )
+    check_same_grid(*grids)
 
 
 def _pair_sides(entries: Sequence[dict[str, Any]]) -> None:

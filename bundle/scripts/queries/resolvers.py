@@ -13,6 +13,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from ..volume.cropped_mask import foreground_window
+
 KIDNEYS = {"right": 2, "left": 3}
 LESIONS = {"tumor": (11,), "cyst": (12,), "lesion": (11, 12)}
 """As in KiTS23, a lesion (mass) is a tumor or a cyst."""
@@ -206,7 +208,7 @@ def _extreme(items: Sequence[T], sizes: Sequence[int], largest: bool) -> tuple[T
 
 def _lesions_of(label: np.ndarray, value: int, voxels: dict[int, int]) -> list[Lesion]:
     found = label == value
-    window = _bounding_box(found)
+    window = foreground_window(found)
     components, _ = ndimage.label(found[window], structure=_TOUCHING)
     lesions = []
     for number, inner in enumerate(ndimage.find_objects(components), start=1):
@@ -215,14 +217,6 @@ def _lesions_of(label: np.ndarray, value: int, voxels: dict[int, int]) -> list[L
         side = _side_of(label, mask, outer, voxels)
         lesions.append(Lesion(value, side, int(np.count_nonzero(mask)), outer, mask))
     return lesions
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, ...]:
-    window = []
-    for axis in range(mask.ndim):
-        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        window.append(slice(int(line[0]), int(line[-1]) + 1))
-    return tuple(window)
 
 
 def _side_of(label: np.ndarray, mask: np.ndarray, window: tuple[slice, ...], voxels: dict[int, int]) -> str | None:

@@ -19,6 +19,7 @@ from monai.utils import ensure_tuple_rep
 from scipy import ndimage
 from torch.nn.functional import avg_pool2d
 
+from .cropped_mask import foreground_window
 from .geometry import cropped
 
 AIR_HU = -1024.0
@@ -53,11 +54,10 @@ def body_crop(slices_hu: np.ndarray, row_mm: float, column_mm: float) -> tuple[i
     if count == 0:
         return None
     body = (parts == 1 + np.bincount(parts.ravel())[1:].argmax()).any(axis=0)
-    edges = []
-    for axis, step, side in zip((1, 0), steps, slices_hu.shape[1:], strict=True):
-        found = np.flatnonzero(body.any(axis=axis))
-        edges.append((found[0] * step, min((found[-1] + 1) * step, side)))
-    (y1, y2), (x1, x2) = edges
+    (y1, y2), (x1, x2) = (
+        (edge.start * step, min(edge.stop * step, side))
+        for edge, step, side in zip(foreground_window(body), steps, slices_hu.shape[1:], strict=True)
+    )
     side_mm = max((y2 - y1) * row_mm, (x2 - x1) * column_mm)
     if side_mm < _SMALLEST_MM:
         return None

@@ -1,0 +1,79 @@
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from medvol_r1.anchor import parse_completion
+from medvol_r1.datasets.datalist import DatalistError
+from medvol_r1.datasets.listed_volumes import ListedVolumes
+from medvol_r1.targets import components_to_boxes
+from medvol_r1.volume import io
+from medvol_r1.volume.query_text import QueryError
+
+
+@pytest.fixture
+def listed(tmp_path):
+    """A volume of 20 x 24 x 10 voxels in RAS with a cube, the left half brighter, and two queries about it."""
+    image = np.full((20, 24, 10), -1000.0, dtype=np.float32)
+    image[4:16, 6:18, 2:8] = 40
+    label = np.zeros(image.shape, dtype=np.uint8)
+    label[4:8, 6:18, 2:8] = 1
+    label[12:16, 6:18, 4:5] = 2
+    affine = np.diag([2.0, 2.0, 5.0, 1.0])
+    nib.save(nib.Nifti1Image(image, affine), tmp_path / "ct.nii.gz")
+    nib.save(nib.Nifti1Image(label, affine), tmp_path / "label.nii.gz")
+    common = {"image": "ct.nii.gz", "label": "label.nii.gz"}
+    entries = [common | {"query": "the $left, one", "target": "cube"}, common | {"query": "x", "label_values": [2]}]
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_listed_volume_in_the_shown_orientation(listed):
+    volumes = ListedVolumes(listed, num_slices=10, slice_size=48, queries_per_volume=8, window=[-160, 240])
+    assert len(volumes) == 1
+    item = volumes[0]
+    assert item.texts == ("the $left, one", "x") and item.targets == ("cube", "target")
+    assert item.slices.shape == (10, 48, 48)
+    # 40 HU in the window -160..240: 200 / 400
+    assert item.slices[5, 24, 24].item() == pytest.approx(0.5, abs=1e-3)
+    # In RAS x grows to the right of the patient's left... LPS columns grow to the left: x 12..16 of 20 becomes 4..8.
+    # Rows grow to posterior: y 6..18 of 24 stays 6..18. Resized to 48: columns x 2.4, rows x 2.
+    assert components_to_boxes(item.masks[1, 4].numpy()) == [(10, 12, 19, 36)]
+    assert item.masks[1].sum(dim=(1, 2)).nonzero().flatten().tolist() == [4]
+    anchor = parse_completion(item.completions[1], num_slices=10)
+    assert anchor.key_index == 4
+
+
+def test_a_label_file_is_read_once_for_all_queries_of_a_volume(listed, monkeypatch):
+    entries = json.loads(listed.read_text())
+    listed.write_text(json.dumps(entries * 5))
+    reads, read = [], io.read_volume
+    monkeypatch.setattr(io, "read_volume", lambda path, **kwargs: reads.append(path) or read(path, **kwargs))
+    item = ListedVolumes(listed, num_slices=10, slice_size=48, queries_per_volume=10)[0]
+    assert [path.rpartition("/")[2] for path in reads] == ["ct.nii.gz", "label.nii.gz"]
+    sizes = item.masks.sum(dim=(1, 2, 3)).tolist()
+    assert len(sizes) == 10 and len(set(sizes)) == 2 and sizes[:2] * 5 == sizes
+
+
+def test_a_volume_with_many_queries_is_several_items(listed):
+    assert [len(item.texts) for item in ListedVolumes(listed, 4, 32, queries_per_volume=1)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "text, error, message",
+    [
+        (None, DatalistError, "cannot be read.*train_datalist"),
+        ("{", DatalistError, "not JSON"),
+        ("[]", DatalistError, "holds an empty list; give a JSON list"),
+        ('[{"image": "a"}]', DatalistError, 'entry 1 .* has no "label"'),
+        ('[{"image": "list.json", "label": "list.json", "query": " "}]', QueryError, "is empty"),
+        ('[{"image": "list.json", "label": "gone.nii", "query": "q"}]', DatalistError, "1 of the 2 files"),
+    ],
+)
+def test_bad_lists(tmp_path, text, error, message):
+    path = tmp_path / "list.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(error, match=message):
+        ListedVolumes(path, 4, 32)
