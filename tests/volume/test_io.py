@@ -8,7 +8,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
-from medvol_r1.volume.io import VOLUME_FAILURES, LoadVolumed, VolumeError, read_volume
+from medvol_r1.volume.io import VOLUME_FAILURES, LoadVolumed, VolumeError, nifti_stem, read_volume
 from monai.data import MetaTensor
 from monai.transforms import Compose
 
@@ -302,6 +302,11 @@ def test_label_of_another_affine(tmp_path, change, shift_mm):
     with pytest.raises(VolumeError, match=rf"a corner is off by {shift_mm} mm, at most 0\.075 mm is legal") as caught:
         LoadVolumed(("image", "label"))({"image": image, "label": label})
     assert caught.value.reason == "label_mismatch"
+
+
+def test_the_stem_is_the_name_without_extensions():
+    names = {"a/ct.nii.gz": "ct", "ct.nii": "ct", "CT.NII.GZ": "CT", "a.b.nii": "a.b", "ct.gz": "ct.gz", "d/": "d"}
+    assert {path: nifti_stem(path) for path in names} == names
 
 
 def test_missing_keys(tmp_path):

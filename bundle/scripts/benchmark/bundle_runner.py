@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import zlib
@@ -15,6 +14,7 @@ from typing import Any
 from monai.bundle import ConfigParser
 
 from ..errors import ReasonedError
+from ..volume.io import nifti_stem
 from . import bundle_process
 
 BUNDLE_FAILURES = ("no_bundle", "unfit_bundle", "bundle_error", "process_ended", "no_mask", "several_masks")
@@ -124,7 +124,7 @@ class BundleRunner:
 
     def _folder(self, image: str, folder: Path) -> Path:
         """A folder of this image under these settings alone: file names repeat, and settings change between runs."""
-        stem = re.sub(r"\.nii(\.gz)?$", "", Path(image).name, flags=re.IGNORECASE)
+        stem = nifti_stem(image)
         settings = [str(Path(image).resolve()), self.config_files, dict(self.item), dict(self.overrides)]
         return folder.resolve() / f"{stem}_{zlib.crc32(json.dumps(settings).encode()):08x}"
 

@@ -21,7 +21,7 @@ from scipy.ndimage import affine_transform
 
 from ..errors import ReasonedError
 from ..volume.cropped_mask import foreground_window
-from ..volume.io import VolumeError, read_volume
+from ..volume.io import VolumeError, nifti_stem, read_volume
 
 MASK_FAILURES = (
     "missing_mask",
@@ -347,7 +347,7 @@ def _numbers(labels: Any) -> list[float]:
 def _names(case: Mapping[str, Any], label: str | None) -> dict[str, str]:
     """What the placeholders of a path stand for."""
     names = {name: str(case[name]) for name in ("case", "target", "patient") if name in case}
-    names["image"] = re.sub(r"\.nii(\.gz)?$", "", Path(case["image"]).name, flags=re.IGNORECASE)
+    names["image"] = nifti_stem(case["image"])
     return names if label is None else names | {"label": label}
 
 

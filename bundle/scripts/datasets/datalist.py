@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..json_list import read_json_list
+from ..volume.io import nifti_stem
 
 PATHS = ("image", "label", "opposite_label")
 TEXTS = ("target", "type", "laterality", "patient", "paraphrase_group", "subset")
@@ -85,8 +86,7 @@ def read_datalist(path: str | Path, use: Use = CASES) -> list[dict[str, Any]]:
 
 def name_of_image(path: str | Path) -> str:
     """The name of a case that was given none: its image's file name without `.nii.gz`, legal as a folder."""
-    stem = re.sub(r"\.nii(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
-    return _NOT_IN_A_NAME.sub("_", stem)[:_LONGEST_NAME].strip(". ") or "case"
+    return _NOT_IN_A_NAME.sub("_", nifti_stem(path))[:_LONGEST_NAME].strip(". ") or "case"
 
 
 def _checked(entry: object, use: Use, where: str, folder: Path) -> dict[str, Any]:

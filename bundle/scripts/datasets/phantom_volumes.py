@@ -14,6 +14,7 @@ from ..queries.bank import sample_queries
 from ..queries.reasoning import name_of_mask, rule_made_think
 from ..targets import sft_anchor
 from ..volume.geometry import uniform_slice_index
+from ..volume.windows import HUWindow
 from .volume_queries import VolumeQueries
 
 # Slices of a training phantom; between these, at random.
@@ -65,7 +66,7 @@ class PhantomVolumes(Dataset):
         self.subsets = list(subsets)
         self.queries_per_volume = queries_per_volume
         self.paraphrases = paraphrases or ("train" if split == "pretrain" else split)
-        self.window = (float(window[0]), float(window[1]))
+        self.window = HUWindow(window)
         self.top_k = top_k
         self.query_types = query_types
         self.think = think
@@ -84,14 +85,13 @@ class PhantomVolumes(Dataset):
         # Voxel axes are (left, posterior, superior); shown slices are [S, rows, columns].
         image = np.ascontiguousarray(phantom.image[:, :, shown].transpose(2, 1, 0))
         label = np.ascontiguousarray(phantom.label[:, :, shown].transpose(2, 1, 0))
-        low, high = self.window
         count, types = self.queries_per_volume, self.query_types
         sampled = sample_queries(label, subset, self.paraphrases, count, rng, types=types)
         anchors = [sft_anchor(mask, rng, self.top_k) for _, mask in sampled]
         names = [name_of_mask(mask, label, phantom.label_names, query.target) for query, mask in sampled]
         return VolumeQueries(
             case=f"{subset}_{seed}",
-            slices=torch.from_numpy(((image - low) / (high - low)).clip(0.0, 1.0).astype(np.float32)),
+            slices=torch.from_numpy(self.window(image)),
             texts=tuple(query.text for query, _ in sampled),
             targets=tuple(names),
             masks=torch.from_numpy(np.stack([mask for _, mask in sampled])),

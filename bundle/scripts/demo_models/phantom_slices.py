@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.utils.data import Dataset
 
 from ..phantom.scan import LABELS, SUBSETS, make_phantom, seeds_of
+from ..volume.windows import HUWindow
 from .vision_pretraining import UNKNOWN
 
 # Slices of a phantom that slices are drawn from; between these, at random, as in `phantom_volumes`.
@@ -50,7 +51,7 @@ class PhantomSlices(Dataset):
         self.slice_size = slice_size
         self.cell_size = cell_size
         self.subsets = list(subsets)
-        self.window = (float(window[0]), float(window[1]))
+        self.window = HUWindow(window)
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -66,14 +67,13 @@ class PhantomSlices(Dataset):
         # Voxel axes are (left, posterior, superior); slices are [S, rows, columns].
         image = torch.from_numpy(phantom.image[:, :, drawn].transpose(2, 1, 0).astype(np.float32))
         label = torch.from_numpy(phantom.label[:, :, drawn].transpose(2, 1, 0).astype(np.uint8))
-        low, high = self.window
         shares = [
             F.avg_pool2d((label == value).float(), self.cell_size)
             if value in phantom.label_names
             else torch.full([len(label), *(side // self.cell_size for side in label.shape[1:])], UNKNOWN)
             for value in LABELS
         ]
-        return {"image": ((image - low) / (high - low)).clamp(0.0, 1.0), "label": torch.stack(shares)}
+        return {"image": self.window(image), "label": torch.stack(shares)}
 
 
 def _chances(label: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..phantom.scan import SEEDS, SUBSETS, make_phantom
+from ..volume.windows import HUWindow
 from .random_shapes import FIRST_SHAPE, RandomShapes, render
 
 _MIN_PIXELS = 24  # smallest object on a key slice
@@ -58,14 +59,13 @@ def phantom_volumes(
         shape: columns, rows, slices.
         window_hu: lower and upper end, mapped to 0 and 255.
     """
-    low, high = window_hu
+    window = HUWindow(window_hu)
     seeds = SEEDS[split]
     labels, images = [], []
     for i in range(count):
         phantom = make_phantom(seeds[i], SUBSETS[i % len(SUBSETS)], shape=shape, canonical=True)
         labels.append(phantom.label.transpose(2, 1, 0))
-        windowed = ((phantom.image - low) / (high - low)).clip(0, 1)
-        images.append(np.rint(windowed * 255).astype(np.uint8).transpose(2, 1, 0))
+        images.append(np.rint(window(phantom.image) * 255).astype(np.uint8).transpose(2, 1, 0))
     return LabelledVolumes(torch.from_numpy(np.stack(labels)), torch.from_numpy(np.stack(images)), 1)
 
 

@@ -7,9 +7,11 @@ NibabelReader rewrites headers silently.
 from __future__ import annotations
 
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Hashable, Mapping
+from pathlib import Path
 from typing import Any
 
 import nibabel as nib
@@ -110,6 +112,11 @@ def read_volume(path: str | os.PathLike, *, is_label: bool = False) -> tuple[np.
     voxels = _voxels(path, image)
     _check_voxels(path, voxels, image.get_data_dtype(), is_label)
     return voxels, affine
+
+
+def nifti_stem(path: str | os.PathLike) -> str:
+    """A file's name without its folder and `.nii` or `.nii.gz`, upper case or lower."""
+    return re.sub(r"\.nii(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
 
 
 def check_same_grid(label: MetaTensor, image: MetaTensor) -> None:

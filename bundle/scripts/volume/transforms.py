@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform, ScaleIntensityRange
+from monai.transforms import MapTransform
 from monai.transforms.utils import scale_affine
 from monai.utils import ensure_tuple_rep
 from nibabel.orientations import inv_ornt_aff
@@ -23,6 +23,7 @@ from torch.nn.functional import interpolate
 from .geometry import SliceGeometry, orientation_to_lps, restore_mask, source_slice, uniform_slice_index
 from .io import VOLUME_FAILURES, LoadVolumed, VolumeError
 from .query_text import QUERY_FAILURES, QueryError, QueryToMetad
+from .windows import WindowHUd
 
 __all__ = [
     "LoadVolumed",
@@ -120,47 +121,6 @@ class SampleSlicesd(MapTransform):
         step = (index[-1] - index[0]) / max(len(index) - 1, 1) or 1.0
         shown = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [step, 0, 0, index[0]], [0, 0, 0, 1]], dtype=np.float64)
         return _with_meta(slices, volume.affine.cpu().numpy() @ shown, volume.meta | {"source_index": index})
-
-
-class WindowHUd(MapTransform):
-    """Map HU to 0..1 through one fixed window, or three for three channels; values outside are clipped.
-
-    One window for the whole volume, never percentiles of a slice: grey values stay comparable between slices.
-
-    Args:
-        keys: of MetaTensors [1,...] in HU; each becomes float32 [C,...] in 0..1, C the number of windows.
-        windows: one or three pairs (lower, upper) in HU, lower < upper.
-        allow_missing_keys: skip keys that the data lacks.
-
-    Raises:
-        ValueError: when the windows are not one or three increasing pairs, or an item has not exactly one channel.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        windows: Sequence[Sequence[float]] = ((-160.0, 240.0),),
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        if len(windows) not in (1, 3):
-            raise ValueError(f"windows has {len(windows)} entries, {windows}; 1 or 3 of [lower_hu, upper_hu] are legal")
-        for window in windows:
-            if not isinstance(window, Sequence) or len(window) != 2 or not -np.inf < window[0] < window[1] < np.inf:
-                raise ValueError(
-                    f"windows holds {window}; [lower_hu, upper_hu] with lower < upper, both finite, is legal"
-                )
-        self.scalers = [ScaleIntensityRange(low, high, 0.0, 1.0, clip=True, dtype=np.float32) for low, high in windows]
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        windowed = dict(data)
-        for key in self.key_iterator(windowed):
-            volume = windowed[key]
-            if volume.shape[0] != 1:
-                raise ValueError(f"{key!r} has {volume.shape[0]} channels; one channel in HU is expected")
-            scaled = [torch.as_tensor(scaler(volume)) for scaler in self.scalers]
-            windowed[key] = scaled[0] if len(scaled) == 1 else torch.cat(scaled)
-        return windowed
 
 
 class ResizeSlicesd(MapTransform):
