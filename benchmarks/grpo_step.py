@@ -38,7 +38,7 @@ from medvol_r1.lvlm.vision import slices_to_patches
 from medvol_r1.lvlm.weights import load_qwen
 from peft import LoraConfig
 from PIL import Image
-from transformers import ProcessorMixin, TrainerCallback
+from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 VARIANTS = {
@@ -47,18 +47,19 @@ VARIANTS = {
     "dense": "packed, dense mask",
     "split": "packed, split attention",
 }
-RANK, ALPHA, LEARNING_RATE = 16, 32, 1e-5
+RANK, LEARNING_RATE = 16, 1e-5
 
 
 @dataclass
 class Work:
-    """What a step is about: G completions of C tokens for a query about slices float [S, H, W]."""
+    """What a step is about: G completions of C tokens for a query about slices float [S, H, W]; rank of the adapter."""
 
     lvlm: VolumeLVLM
     slices: torch.Tensor
     query: str
     count: int
     length: int
+    rank: int = RANK
 
 
 # The steps ----------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ class Work:
 def packed_step(work: Work) -> Callable[[], int]:
     """A step with everything behind one prefix; gives P."""
     lvlm = work.lvlm
-    lvlm.add_lora(RANK, ALPHA)
+    lvlm.add_lora(work.rank, 2 * work.rank)
     lvlm.prompts.tokenizer.eos_token = lvlm.base.generation_config.eos_token_id = None  # all C tokens are written
     optimizer = torch.optim.AdamW(trainable(lvlm), lr=LEARNING_RATE)
 
@@ -87,7 +88,7 @@ def packed_step(work: Work) -> Callable[[], int]:
 
 def naive_step(work: Work) -> Callable[[], int]:
     """The same with transformers' own calls, on G copies of the prompt; gives P."""
-    lvlm = work.lvlm.add_lora(RANK, ALPHA)
+    lvlm = work.lvlm.add_lora(work.rank, 2 * work.rank)
     base = lvlm.base
     base.model.language_model.set_attn_implementation("sdpa")
     optimizer = torch.optim.AdamW(trainable(lvlm), lr=LEARNING_RATE)
@@ -197,8 +198,26 @@ class StepClock(TrainerCallback):
         self.seconds.append(time.process_time() - self.start)
 
 
-def trl_run(work: Work, steps: int, folder: Path) -> tuple[list[float], float, int]:
-    """Seconds of each step, memory in front of the first, and P."""
+def trl_trainer(
+    work: Work,
+    model: PreTrainedModel,
+    steps: int,
+    folder: Path,
+    clock: TrainerCallback,
+    lengths: list[int],
+    **arguments,
+) -> Trainer:
+    """TRL's trainer for the work.
+
+    Args:
+        work: what a step is about.
+        model: the network, without an adapter.
+        steps: that it will do.
+        folder: where it may write.
+        clock: told of each step.
+        lengths: gets the number of tokens of each completion.
+        arguments: of `GRPOConfig`, what differs between machines.
+    """
     from trl import GRPOConfig, GRPOTrainer  # slow to import, and only this variant needs it
 
     tokenizer, vision = work.lvlm.prompts.tokenizer, work.lvlm.base.config.vision_config
@@ -222,15 +241,13 @@ def trl_run(work: Work, steps: int, folder: Path) -> tuple[list[float], float, i
     content.append({"type": "text", "text": f"\nQuery: {work.query}"})
     images = [Image.fromarray(one).convert("RGB") for one in (work.slices * 255).round().byte().numpy()]
     row = {"prompt": [{"role": "user", "content": content}], "images": images}
-    lengths: list[int] = []
 
     def rewards(prompts: list, completions: list, completion_ids: list, **columns: object) -> list[float]:
         lengths.extend(len(ids) for ids in completion_ids)
         return made_up_rewards(completions)
 
-    clock = StepClock()
-    trainer = GRPOTrainer(
-        model=load_qwen(work.lvlm.path, torch.float32),
+    return GRPOTrainer(
+        model=model,
         reward_funcs=rewards,
         args=GRPOConfig(
             output_dir=str(folder),
@@ -242,18 +259,24 @@ def trl_run(work: Work, steps: int, folder: Path) -> tuple[list[float], float, i
             beta=0.01,
             learning_rate=LEARNING_RATE,
             max_steps=steps,
-            gradient_checkpointing=False,
-            use_cpu=True,
-            bf16=False,
             report_to="none",
             save_strategy="no",
             disable_tqdm=True,
+            **arguments,
         ),
         train_dataset=Dataset.from_list([row] * 2),
         processing_class=processor,
-        peft_config=LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=LANGUAGE_MODEL_LINEAR),
+        peft_config=LoraConfig(r=work.rank, lora_alpha=2 * work.rank, target_modules=LANGUAGE_MODEL_LINEAR),
         callbacks=[clock],
     )
+
+
+def trl_run(work: Work, steps: int, folder: Path) -> tuple[list[float], float, int]:
+    """Seconds of each step, memory in front of the first, and P."""
+    clock, lengths = StepClock(), []
+    model = load_qwen(work.lvlm.path, torch.float32)
+    on_a_cpu = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False}
+    trainer = trl_trainer(work, model, steps, folder, clock, lengths, **on_a_cpu)
     trainer.train()
     if set(lengths) != {work.length}:
         sys.exit(f"TRL wrote {sorted(set(lengths))} tokens instead of {work.length}.")
