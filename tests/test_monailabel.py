@@ -11,8 +11,10 @@ import torch
 from inference_stubs import ONE_BOX, STUBS
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.phantom.scan import make_phantom
+from medvol_r1.volume.body_crop import CropToBodyd
 from medvol_r1.volume.geometry import SliceGeometry, restore_mask
 from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, SampleSlicesd
+from monai.transforms import Compose
 from tiny_models import save_random_lvlm
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
@@ -88,9 +90,11 @@ def ask(task, image, query, **params):
 
 
 def boxes_on_the_source_grid(image):
-    """What ONE_BOX marks there: the stub fills [.25, .5, .75, 1.] of the second shown slice."""
-    data = SampleSlicesd("image", 24)(OrientByAffined("image")(LoadVolumed("image")({"image": image})))
+    """What ONE_BOX marks there: the stub fills [.25, .5, .75, 1.] of the second shown slice, of the body's crop."""
+    chain = (LoadVolumed("image"), OrientByAffined("image"), SampleSlicesd("image", 24), CropToBodyd("image"))
+    data = Compose(chain)({"image": image})
     geometry = SliceGeometry.from_meta(data["image"].meta)
+    assert geometry.crop_xyxy_px is not None
     shown = torch.zeros(len(geometry.source_index), 128, 128)
     shown[1, 64:128, 32:96] = 1
     return restore_mask(shown, geometry)

@@ -81,7 +81,7 @@ One flow, one direction of imports: each line may import those above it, never t
     evaluation.volume_metrics             DSC, IoU, NSD, HD95 of a mask
     evaluation.columns                    the columns of per_query.csv
     evaluation.median_prior               the answer that never looks at the image
-    evaluation.fit_median_prior           makes one from phantoms
+    evaluation.fit_median_prior           makes one from phantoms or listed volumes
     evaluation.bounds                     oracle prompts and the prior, to compare a prediction with
     evaluation.tables                     metrics.json as Markdown
     evaluation.query_scores               what is measured of one answered query

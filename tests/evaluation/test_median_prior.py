@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from medvol_r1.anchor import EvidenceAnchor
 from medvol_r1.evaluation.median_prior import MedianPrior
-from medvol_r1.phantom.scan import SUBSETS
+from medvol_r1.phantom.scan import ALL_SUBSETS
 from medvol_r1.queries.bank import CONCEPTS
 
 
@@ -34,5 +34,5 @@ def test_it_comes_back_from_its_file(tmp_path):
 def test_the_shipped_prior_knows_all_targets_without_a_comparison(request):
     path = request.config.rootpath / "bundle" / "models" / "median_prior.json"
     prior = MedianPrior.load(path)
-    assert {f"{s}/{c.target}" for s in SUBSETS for c in CONCEPTS[s] if c.types != "G"} <= set(prior.positions)
+    assert {f"{s}/{c.target}" for s in ALL_SUBSETS for c in CONCEPTS[s] if c.types != "G"} <= set(prior.positions)
     assert prior.boxes_xyxy_1000["organs/spleen"][0][0] == pytest.approx(677, abs=200)

@@ -48,6 +48,22 @@ def test_boxes_are_drawn_on_the_key_slice_at_pixel_edges():
     assert key.get_title() == "key slice 2 of 4"
 
 
+@pytest.mark.parametrize(
+    ("crop", "expected"),
+    [
+        # Half of 6 columns from column 4 on, half of 8 rows from row 1 on, with pixel centres on whole numbers.
+        ((4, 1, 10, 9), (3.5, 0.5, 3.0, 4.0)),
+        # A crop that reaches beyond the slice: half of 16 and of 20 from -2 and -5 on.
+        ((-2, -5, 14, 15), (-2.5, -5.5, 8.0, 10.0)),
+    ],
+)
+def test_boxes_of_a_crop_are_drawn_where_they_lie_in_the_slice(crop, expected):
+    meta = geometry_meta() | {"crop_xyxy_px": np.array(crop)}
+    volume, mask = np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.uint8)
+    (box,) = draw_evidence(volume, mask, SliceGeometry.from_meta(meta), record_of()).axes[0].patches
+    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == expected
+
+
 def test_a_dollar_sign_in_a_query_is_a_dollar_sign(tmp_path):
     figure = draw(record_of(query=r"$\frac{ costs $5", think="$x"))
     save_evidence(figure, tmp_path / "a.png")

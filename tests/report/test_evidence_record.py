@@ -7,8 +7,8 @@ from medvol_r1.report.evidence_record import EvidenceRecordd
 from monai.data import MetaTensor
 
 KEYS = (
-    "image query status completion think key_slice source_slice boxes_1000 boxes_px slices_shown agreement "
-    "answers voxels volume_ml seconds weights"
+    "image query status completion think key_slice source_slice boxes_1000 boxes_px slices_shown shown_xyxy_px "
+    "agreement answers voxels volume_ml seconds weights"
 ).split()
 
 
@@ -21,6 +21,7 @@ def test_the_record_counts_voxels_and_turns_indices_for_people():
     # Nine voxels of 2 * 2 * 5 = 20 mm3 are 0.18 ml; shown index 1 is source slice 2 (S already runs upwards).
     assert (record["voxels"], record["volume_ml"]) == (9, 0.18)
     assert (record["key_slice"], record["source_slice"], record["slices_shown"]) == (2, 2, 4)
+    assert record["shown_xyxy_px"] == [0, 0, 12, 10]
     assert record["weights"] == {"lvlm": "folder"} and record["image"] == "ct.nii.gz"
 
 

@@ -49,7 +49,9 @@ def body_crop(slices_hu: np.ndarray, row_mm: float, column_mm: float) -> tuple[i
     """
     steps = [max(1, round(_COARSE_MM / spacing)) for spacing in (row_mm, column_mm)]
     steps = [min(step, side) for step, side in zip(steps, slices_hu.shape[1:], strict=True)]
-    coarse = avg_pool2d(torch.as_tensor(slices_hu).float(), steps, ceil_mode=True, count_include_pad=False).numpy()
+    coarse = avg_pool2d(
+        torch.from_numpy(np.ascontiguousarray(slices_hu, np.float32)), steps, ceil_mode=True, count_include_pad=False
+    ).numpy()
     parts, count = ndimage.label(ndimage.binary_opening(coarse > _BODY_HU, _THINNEST))
     if count == 0:
         return None
