@@ -33,7 +33,7 @@ MACHINE_PATH = re.compile(r"""(?:^|[\s`"'(=:])(/(?:work|tmp|home|root|mnt|data|U
 COMMANDS = (
     "python -m pip install -c constraints.txt -e . && "
     "python -m monai.bundle run --config_file bundle/configs/inference.json --bundle_root bundle",
-    'python -m pip install -c constraints.txt -e ".[test]" && python -m pytest',
+    'python -m pip install -c constraints.txt -e ".[test]" && python -m pytest -n auto',
 )
 ENGINES = (
     "evaluator",
