@@ -13,7 +13,7 @@ settings.load_profile("suite")
 
 
 def pytest_configure(config):
-    # The tensors of the tests are small: more threads cost more than they give, and the workers of `-n` share the cores.
+    # The tensors of the tests are small: more threads cost more than they give; the workers of `-n` share the cores.
     threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     if threads == 1:
