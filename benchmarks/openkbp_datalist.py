@@ -4,9 +4,10 @@
 
 reads `openkbp/train` and `openkbp/validation`, `<patient>_ct.nii.gz` with `<patient>_oar.nii.gz` each (1 brainstem, 2
 spinal cord, 3 right parotid, 4 left parotid, 5 esophagus, 6 larynx, 7 mandible), and writes `train.json` and
-`development.json`, patients of `train` (every sixth develops), and `test.json`, those of `validation`. Each list is worded in its own split of
-the query bank. An organ without a contour was not drawn, which does not mean that it is not there: nothing is asked
-about it. Babier et al., OpenKBP: the open-access knowledge-based planning grand challenge, arXiv 2011.14076.
+`development.json`, the latter every sixth patient of `train`, and `test.json`, those of `validation`. Each list is
+worded in its own split of the query bank. An organ without a contour was not drawn, which does not mean that it is not
+there: nothing is asked about it. Babier et al., OpenKBP: the open-access knowledge-based planning grand challenge,
+arXiv 2011.14076.
 """
 
 from __future__ import annotations
