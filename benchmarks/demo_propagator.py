@@ -29,7 +29,7 @@ from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.metrics import dice
 from medvol_r1.phantom.scan import SUBSETS
 from medvol_r1.propagator_training.clips import LabelledVolumes, phantom_volumes
-from medvol_r1.propagator_training.evaluator import PropagatorEvaluator, VolumeCase, evaluation_cases
+from medvol_r1.propagator_training.evaluator import PropagatorEvaluator, VolumeObjects, evaluation_cases
 from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
 from monai.transforms import Compose
 from tqdm import tqdm
@@ -57,7 +57,7 @@ class Scores:
         return total
 
 
-def volume_cases(image: str, labels: str, ids: Sequence[int], size: int) -> dict[str, list[VolumeCase]]:
+def volume_cases(image: str, labels: str, ids: Sequence[int], size: int) -> dict[str, list[VolumeObjects]]:
     """A case for each label of a CT; labels that are too small to box are left out."""
     keys = ["image", "label"]
     shown = Compose(
@@ -78,7 +78,7 @@ def volume_cases(image: str, labels: str, ids: Sequence[int], size: int) -> dict
     return cases
 
 
-def phantom_cases(split: str, volumes: int, objects: int) -> dict[str, list[VolumeCase]]:
+def phantom_cases(split: str, volumes: int, objects: int) -> dict[str, list[VolumeObjects]]:
     """The cases of each subset."""
     phantoms = phantom_volumes(volumes * len(SUBSETS), split)
     cases = {}
@@ -90,7 +90,7 @@ def phantom_cases(split: str, volumes: int, objects: int) -> dict[str, list[Volu
 
 
 def score(
-    cases: dict[str, list[VolumeCase]], network: Sam2VideoModel, zoom_margin: float | None = None
+    cases: dict[str, list[VolumeObjects]], network: Sam2VideoModel, zoom_margin: float | None = None
 ) -> dict[str, Scores]:
     """The groups of `cases`, and "all"."""
     evaluator = PropagatorEvaluator(device="cpu", val_data_loader=[None], network=network, zoom_margin=zoom_margin)

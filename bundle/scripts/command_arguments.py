@@ -1,7 +1,7 @@
 """Texts of a command line, verbatim: to python-fire and MONAI's config parser a text is a value.
 
 They read `--output_dir 2024_05_01` as a number, `a,b` as a tuple, `[run]` as a list, `a#b` as `a::b`, evaluate what
-starts with `$`, and drop `None`. A folder of that name is meant by whoever writes it.
+starts with `$`, and drop `None`. Whoever writes that means a folder of that name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PATH_OPTIONS = (
     *("datalist", "train_datalist", "validation_datalist", "image", "systems", "prior"),
     *("lvlm_path", "lvlm_adapter", "medsam2_path"),
 )
-"""Top-level keys of the configs that hold a path. `bundle_root` is none of them: it is needed to find this module."""
+"""Top-level keys of the configs that hold a path. `bundle_root` is not among them: it is needed to find this module."""
 
 
 def argument_text(arguments: Sequence[str], name: str) -> str | None:
@@ -39,10 +39,10 @@ def argument_text(arguments: Sequence[str], name: str) -> str | None:
 
 
 def restore_paths(resolved: MutableMapping[str, Any], arguments: Sequence[str] | None = None) -> None:
-    """Puts the paths of `python -m monai.bundle run`, as they were written, in the place of what MONAI made of them.
+    """Replaces what MONAI made of the paths of `python -m monai.bundle run` by what was written there.
 
-    It is the second step of a config's `initialize`, before anything refers to a path. What comes too late for it: a
-    path that starts with `%` (it stops the parser) or with `$import`.
+    This is the second step of a config's `initialize`, before anything refers to a path. It comes too late for a path
+    that starts with `%`, which stops the parser, or with `$import`, which is executed.
 
     Args:
         resolved: what MONAI has resolved so far, by key; `__local_refs` in an expression of a config.
@@ -53,7 +53,7 @@ def restore_paths(resolved: MutableMapping[str, Any], arguments: Sequence[str] |
         arguments = sys.argv[1:] if started else ()
     for name in PATH_OPTIONS:
         text = argument_text(arguments, name)
-        if text is not None and not text.startswith("--"):  # an option without a value, and the next one
+        if text is not None and not text.startswith("--"):  # else: an option without a value, then the next option
             resolved[name] = text
 
 

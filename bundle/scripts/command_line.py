@@ -73,14 +73,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check_files(paths: Sequence[str]) -> None:
-    """A mistyped path is told at once, before seconds of imports."""
+    """Reports a mistyped path at once, before the slow imports.
+
+    Raises:
+        SystemExit: a path does not exist.
+    """
     for path in paths:
         if not Path(path).exists():
             raise SystemExit(f"medvol-r1: {path} does not exist; correct the path.")
 
 
 def _run(configs: list[str], config_root: Path, overrides: dict[str, str]) -> None:
-    from monai.bundle import ConfigWorkflow  # takes ten seconds, which --help and a mistyped path need not
+    from monai.bundle import ConfigWorkflow  # here: it takes ten seconds, and --help does not need it
 
     workflow = ConfigWorkflow(
         config_file=configs,

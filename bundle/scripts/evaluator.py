@@ -1,4 +1,4 @@
-"""The engine of inference: a case that fails is taken note of, and the others go on."""
+"""The engine of inference: a case that fails is noted, and the others go on."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from .slice_prompt import BoxPx, SlicePrompt
 
 
 class PropagatesAnchors(Protocol):
-    """What is asked of a propagator, see `propagation.SlicePropagator`."""
+    """What the propagator must have, see `propagation.SlicePropagator`."""
 
     def scored_masks(
         self, slices: Any, anchors: Sequence[tuple[int, Any]], window: int | None = None

@@ -29,7 +29,7 @@ ABSTAINED = "abstained"
 
 
 class Samples(Protocol):
-    """What is asked of a network, see `lvlm.VolumeLVLM.generate`."""
+    """What the network must have, see `lvlm.VolumeLVLM.generate`."""
 
     def generate(
         self, volume: Any, queries: Sequence[str], *, num_samples: int = 1, sampling: Sampling | None = None

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from medvol_r1.lvlm import log_probs as scoring
+from medvol_r1.lvlm import log_probs as log_probs_module
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.shared_prefix import PREFIX, pack_tree
 from medvol_r1.lvlm.vision import slices_to_patches
@@ -103,13 +103,13 @@ PLANTED = {
 @pytest.fixture(params=PLANTED)
 def planted(request, monkeypatch):
     """Packs wrongly, with whole trees in one run."""
-    monkeypatch.setattr(scoring, "pack_tree", lambda *arguments: PLANTED[request.param](pack_tree(*arguments)))
+    monkeypatch.setattr(log_probs_module, "pack_tree", lambda *arguments: PLANTED[request.param](pack_tree(*arguments)))
 
 
 # The forms agree ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("packing", scoring.PACKINGS)
+@pytest.mark.parametrize("packing", log_probs_module.PACKINGS)
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-9), (torch.float32, 1e-5)])
 def test_log_probs_equal_separate_sequences(folder, slices, completions, packing, dtype, tolerance):
     lvlm = VolumeLVLM(folder, packing=packing)
@@ -124,7 +124,7 @@ def test_log_probs_equal_separate_sequences(folder, slices, completions, packing
     assert lvlm.packing == packing
 
 
-@pytest.mark.parametrize("packing", scoring.PACKINGS)
+@pytest.mark.parametrize("packing", log_probs_module.PACKINGS)
 @pytest.mark.parametrize("trained", ["all", "lora"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_gradients_equal_those_of_separate_sequences(folder, slices, completions, packing, trained, checkpointing):
@@ -250,14 +250,14 @@ def test_half_precision_is_checked_in_float32(folder, slices, completions, dtype
     lvlm.base.to(dtype)
     types = {name: weight.dtype for name, weight in lvlm.named_parameters()}
     before = {name: weight.clone() for name, weight in lvlm.named_parameters()}
-    seen, original = [], scoring._packed
+    seen, original = [], log_probs_module._packed
 
     def noted(base, *arguments):
         seen.append(base.dtype)
         return original(base, *arguments)
 
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_packed", noted)
+        patch.setattr(log_probs_module, "_packed", noted)
         lvlm.log_probs(lvlm.encode(slices), QUERIES, completions)
     assert lvlm.packing == "split" and seen == [torch.float32, dtype]
     assert {name: weight.dtype for name, weight in lvlm.named_parameters()} == types
@@ -275,7 +275,7 @@ def test_a_planted_error_shows_in_half_precision(folder, slices, completions, pl
 def test_without_memory_for_float32_the_mean_is_judged(folder, slices, completions, monkeypatch, error, packing):
     """Each log-probability off by 0.1 stays below the largest that rounding gives; the mean is above it."""
     lvlm = VolumeLVLM(folder, dtype="bfloat16")
-    original = scoring.completion_log_probs
+    original = log_probs_module.completion_log_probs
 
     def no_memory(base):
         raise torch.OutOfMemoryError
@@ -284,13 +284,13 @@ def test_without_memory_for_float32_the_mean_is_judged(folder, slices, completio
         exact = original(*arguments[:-1], "none")
         return exact if arguments[-1] == "none" else [[one + error for one in answers] for answers in exact]
 
-    monkeypatch.setattr(scoring, "_in_float32", no_memory)
-    monkeypatch.setattr(scoring, "completion_log_probs", off)
+    monkeypatch.setattr(log_probs_module, "_in_float32", no_memory)
+    monkeypatch.setattr(log_probs_module, "completion_log_probs", off)
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         volume = lvlm.encode(slices)
         tails = lvlm._tails(QUERIES, volume)
-        assert scoring.trusted_packing(lvlm.base, volume, tails, completions, "split") == packing
+        assert log_probs_module.trusted_packing(lvlm.base, volume, tails, completions, "split") == packing
 
 
 def test_an_error_of_split_attention_alone_leads_to_the_dense_mask(folder, slices, completions, monkeypatch):
@@ -305,12 +305,12 @@ def test_an_error_of_split_attention_alone_leads_to_the_dense_mask(folder, slice
 
 def test_nan_is_not_agreement(folder, slices, completions, monkeypatch):
     lvlm = VolumeLVLM(folder)
-    packed = scoring._packed
+    packed = log_probs_module._packed
 
     def broken(*arguments):
         return [[one * torch.nan for one in answers] for answers in packed(*arguments)]
 
-    monkeypatch.setattr(scoring, "_packed", broken)
+    monkeypatch.setattr(log_probs_module, "_packed", broken)
     with torch.no_grad(), pytest.warns(RuntimeWarning, match="differ by nan"):
         lvlm.log_probs(lvlm.encode(slices), QUERIES, completions)
     assert lvlm.packing == "none"
@@ -323,8 +323,8 @@ def test_the_check_is_small_and_done_once(folder, slices, completions, monkeypat
         checked.append(len(completion))
         return original(base, volume, tail, completion)
 
-    original = scoring._alone
-    monkeypatch.setattr(scoring, "_alone", alone)
+    original = log_probs_module._alone
+    monkeypatch.setattr(log_probs_module, "_alone", alone)
     with torch.no_grad():
         volume = lvlm.encode(slices)
         lvlm.log_probs(volume, QUERIES, [[], *completions[1:]])
@@ -364,7 +364,12 @@ def test_wrong_packing(folder):
 def test_the_tree_that_is_packed(folder, slices, completions, monkeypatch):
     """Queries behind the prefix, completions behind their query."""
     seen = []
-    monkeypatch.setattr(scoring, "pack_tree", lambda *arguments: seen.append(arguments[2]) or pack_tree(*arguments))
+
+    def noted(*arguments):
+        seen.append(arguments[2])
+        return pack_tree(*arguments)
+
+    monkeypatch.setattr(log_probs_module, "pack_tree", noted)
     lvlm = VolumeLVLM(folder)
     lvlm._packing_is_checked = True
     lvlm.log_probs(lvlm.encode(slices), QUERIES, completions)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
-from medvol_r1.propagator_training.evaluator import ObjectCase, PropagatorEvaluator, VolumeCase
+from medvol_r1.propagator_training.evaluator import ObjectCase, PropagatorEvaluator, VolumeObjects
 from medvol_r1.propagator_training.pictures import PropagationPictures, object_row
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -55,7 +55,7 @@ def test_pictures_are_in_the_event_file(tmp_path, volumes, drawn):
     objects = [ObjectCase(truth, 2, torch.tensor([[5.0, 4, 13, 10]]))] * 2
     evaluator = PropagatorEvaluator(
         device="cpu",
-        val_data_loader=[VolumeCase(image, objects[: 1 + number % 2]) for number in range(3)],
+        val_data_loader=[VolumeObjects(image, objects[: 1 + number % 2]) for number in range(3)],
         network=build_tiny_medsam2(image_size=32),
         val_handlers=[PropagationPictures(str(tmp_path), volumes=volumes, offsets=(-1, 0, 1), scale=3)],
     )

@@ -59,7 +59,7 @@ class BundleRunner:
         for key in ("output_dir", "dataset#data"):
             if key not in parser:
                 raise BundleError(
-                    "unfit_bundle", f"{paths[0]} has no {key!r}; it cannot be told what to read and write"
+                    "unfit_bundle", f"{paths[0]} has no {key!r}; so what it reads and writes cannot be set"
                 )
 
     def run(self, images: Sequence[str], folder: Path) -> None:

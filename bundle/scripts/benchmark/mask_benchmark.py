@@ -156,7 +156,7 @@ class MaskBenchmark:
 
 
 def _counted(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
-    """Reason -> how many queries were refused for it, and what was said of the first."""
+    """Reason -> how many queries were refused for it, and the message of the first."""
     refused: dict[str, dict[str, Any]] = {}
     for row in rows:
         if row["error"]:

@@ -61,7 +61,7 @@ class ClusterBootstrap:
         }
 
     def mean(self, clusters: Sequence[Hashable], values: Sequence[float]) -> dict[str, float | None]:
-        """The mean of a value a row."""
+        """The mean of one value a row."""
         columns = np.stack([np.asarray(values, dtype=np.float64), np.ones(len(values))], axis=1)
         return self.estimate(clusters, columns, ratio)
 

@@ -95,7 +95,7 @@ def tables(compared: Mapping[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command of the module's head."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(prog="medvol_r1.evaluation.compare", description=__doc__.split("\n")[0])
     parser.add_argument("first", type=Path, help="a folder that evaluate.json wrote")
     parser.add_argument("second", type=Path, help="another one, of the same datalist")

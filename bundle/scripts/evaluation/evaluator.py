@@ -67,7 +67,7 @@ class VolumeEvaluator(SupervisedEvaluator):
         self.bounds, self.seed = bounds, seed
 
     def run(self, global_epoch: int = 1) -> None:
-        """Runs over what is left to do; nothing left is no error."""
+        """Runs over what is left to do; it is not an error if nothing is left."""
         if len(self.data_loader):
             super().run(global_epoch)
 

@@ -31,7 +31,11 @@ _SHAPE = (96, 96, 36)
 
 
 def phantom_examples(volumes: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Every target of so many training phantoms of each subset: (`prior_name`, mask [S, H, W])."""
+    """Every target of the first training phantoms of each subset: (`prior_name`, mask [S, H, W]).
+
+    Args:
+        volumes: phantoms of each subset.
+    """
     for subset in ALL_SUBSETS:
         for seed in tqdm(SEEDS["train"][:volumes], desc=subset, leave=False):
             phantom = make_phantom(seed, subset, shape=_SHAPE, canonical=True)
@@ -71,7 +75,7 @@ def listed_examples(datalist: str | Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command of the module's head."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(description="Fit the image-free prior to training data.")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--volumes", type=int, default=300, help="training phantoms of each subset")

@@ -128,7 +128,7 @@ def _absolute(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def digest(path: str | Path | None) -> str | None:
-    """SHA-256 (first 16 digits) of a file, or of a folder's names and contents; a path that is neither stands."""
+    """SHA-256 (first 16 digits) of a file, or of a folder's names and contents; any other path stands for itself."""
     if path is None or not Path(path).exists():
         return None if path is None else str(path)
     files = [Path(path)] if Path(path).is_file() else sorted(file for file in Path(path).rglob("*") if file.is_file())

@@ -46,7 +46,7 @@ class Outcome:
 
 
 class VolumeScorer:
-    """Scores the answers about one volume; equal masks are restored and measured once.
+    """Scores what came of the queries about one volume; equal masks are restored and measured once.
 
     Args:
         geometry: of the volume; None where it could not be prepared.
@@ -150,7 +150,7 @@ class VolumeScorer:
         return row | {f"{bound}_{score}": 0.0 for bound in bounds for score in ("DSC", "IoU")}
 
     def _grounding(self, shown: np.ndarray, evidence: Mapping[str, Any]) -> dict[str, Any]:
-        """R_a and its kin of a present target [S, H, W]; it may lie between the shown slices all the same."""
+        """R_a and its kin of a present target [S, H, W]; its mask may still lie between the shown slices."""
         key_index, boxes = evidence["key_index"], evidence["boxes_1000"]
         if key_index is None or not boxes:
             return {"key_holds_target": False, "R_a": 0.0, "box_iou": 0.0}
@@ -194,7 +194,7 @@ class VolumeScorer:
 
 
 def _shown(target: Target) -> np.ndarray:
-    """There wherever the volume could be prepared, and without that there is no answer to score."""
+    """Its mask on the shown slices: only a volume that could be prepared has answers to score."""
     return cast(np.ndarray, target.shown)
 
 

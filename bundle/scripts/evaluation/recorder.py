@@ -22,7 +22,7 @@ _logger = logging.getLogger(__name__)
 
 
 class ScoreRecorder:
-    """Scores the volumes of a `VolumeEvaluator` and appends them to a journal, in the order in which they come.
+    """Scores the volumes of a `VolumeEvaluator` and appends them to a journal in their order.
 
     Args:
         journal: where to.
@@ -58,7 +58,7 @@ class ScoreRecorder:
         self._running: deque[tuple[Mapping[str, Any], Sequence[Outcome], Future]] = deque()
 
     def attach(self, engine: Engine) -> None:
-        """Works after each iteration; everything is kept when the engine ends or stops with an error."""
+        """Scores after each iteration; what is scored is kept when the engine ends, also when it ends with an error."""
         engine.add_event_handler(Events.STARTED, self._open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.record)
         engine.add_event_handler(Events.COMPLETED, self._close)
@@ -109,7 +109,7 @@ class ScoreRecorder:
         self.journal.append(item, outcomes, scored.result())
 
     def _save(self, item: Mapping[str, Any], entry: Mapping[str, Any], outcome: Outcome) -> None:
-        """Writes what is wanted of an answered query."""
+        """Writes the files of an answered query that are wanted."""
         wanted = {
             "mask.nii.gz": self.save_masks,
             "evidence.json": self.save_masks,

@@ -63,8 +63,8 @@ def read_evaluation(folder: str | Path) -> Evaluation:
     """Reads a finished evaluation.
 
     Raises:
-        ComparisonError: it is none, or answers were withheld in it: only a run without `abstain_below` shows what a
-            threshold would do.
+        ComparisonError: the folder holds no finished evaluation, or answers were withheld in it: only a run without
+            `abstain_below` shows what a threshold would do.
     """
     rows, path = read_rows(folder), Path(folder) / "metrics.json"
     if not path.is_file():
@@ -211,7 +211,7 @@ def tables(evaluations: Sequence[Evaluation], bootstrap: ClusterBootstrap) -> st
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command of the module's head."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(prog="medvol_r1.evaluation.risk_coverage", description=__doc__.split("\n")[0])
     parser.add_argument("folders", type=Path, nargs="+", help="evaluations of one datalist, the first to compare with")
     parser.add_argument("--output", type=Path, help="Markdown file to write")

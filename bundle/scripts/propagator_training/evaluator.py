@@ -28,14 +28,14 @@ class ObjectCase(NamedTuple):
     boxes: Tensor
 
 
-class VolumeCase(NamedTuple):
+class VolumeObjects(NamedTuple):
     """`image` float32 [S,H,W] in 0..1 and the objects to follow in it."""
 
     image: Tensor
     objects: list[ObjectCase]
 
 
-def evaluation_cases(pools: Sequence[LabelledVolumes], objects: int, seed: int = 0) -> list[VolumeCase]:
+def evaluation_cases(pools: Sequence[LabelledVolumes], objects: int, seed: int = 0) -> list[VolumeObjects]:
     """Every volume of the pools with up to `objects` random objects, boxes moved by up to 5%."""
     generator = torch.Generator().manual_seed(seed)
     cases = []
@@ -44,7 +44,7 @@ def evaluation_cases(pools: Sequence[LabelledVolumes], objects: int, seed: int =
             image = render(labels[None], generator)[0] if pool.images is None else pool.images[number].float() / 255
             found = _objects(labels, pool.first_label, objects, generator)
             if found:
-                cases.append(VolumeCase(image, found))
+                cases.append(VolumeObjects(image, found))
     return cases
 
 
@@ -72,7 +72,7 @@ class PropagatorEvaluator(SupervisedEvaluator):
         self,
         *,
         device: str | torch.device,
-        val_data_loader: Sequence[VolumeCase],
+        val_data_loader: Sequence[VolumeObjects],
         network: torch.nn.Module,
         key_val_metric: dict | None = None,
         additional_metrics: dict | None = None,
@@ -98,7 +98,7 @@ class PropagatorEvaluator(SupervisedEvaluator):
         )
         self.window, self.zoom_margin = window, zoom_margin
 
-    def _iteration(self, engine: PropagatorEvaluator, batchdata: VolumeCase) -> list[dict[str, Any]]:
+    def _iteration(self, engine: PropagatorEvaluator, batchdata: VolumeObjects) -> list[dict[str, Any]]:
         propagator = SlicePropagator(engine.network.eval(), zoom_margin=engine.zoom_margin)
         features = propagator.encode(batchdata.image)
         outputs = []

@@ -46,7 +46,7 @@ class AnsweredCase:
 
     @cached_property
     def source(self) -> nib.Nifti1Image:
-        """The volume's file, opened once for all that is taken from it: its header, and its voxels when asked for."""
+        """The volume's file. It is opened once; all formats take the header and the voxels from here."""
         return cast(nib.Nifti1Image, nib.load(self.record["image"]))
 
 
@@ -93,7 +93,7 @@ FORMATS: Mapping[str, Callable[[AnsweredCase, Path], None]] = {
     "evidence.png": write_picture,
     "agreement.nii.gz": write_agreement,
 }
-"""By the ending of its file, `<case>_<ending>`, what writes a format."""
+"""What writes a format, by the ending of its file `<case>_<ending>`."""
 
 
 def write_case(case: AnsweredCase, folder: Path, endings: Iterable[str]) -> None:

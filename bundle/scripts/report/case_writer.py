@@ -45,7 +45,7 @@ class CaseWriter:
         engine.add_event_handler(Events.COMPLETED, self.print_table)
 
     def write(self, engine: Engine) -> None:
-        """Writes the cases of `engine.state.output`, and takes note of `engine.state.failures`."""
+        """Writes the cases of `engine.state.output`, and notes `engine.state.failures`."""
         for failure in engine.state.failures:
             remove_case(failure["case"], self.output_dir / failure["case"])
             self._note(failure)
