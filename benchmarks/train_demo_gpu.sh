@@ -29,6 +29,7 @@ pack() {
     cp "$log" "$OUT"/train.log
 }
 log=/tmp/train.log
+: >"$log"
 train() {
     left=$((SECONDS_IN_ALL - SECONDS_AROUND - $(date +%s) + begin))
     minutes=$(python3 -c "print($left / 60)")
@@ -45,9 +46,14 @@ train() {
     done
     wait $trainer
 }
-# A run that fails in its first minutes is tried again with half the volumes at a time: most likely memory.
-train "$@" || { tail -40 "$log"; train "$@" --batch_size 8; }
+train "$@"
 code=$?
+# A run that fails in its first minutes is tried again with half the volumes at a time: most likely it was memory.
+if [ $code != 0 ] && [ ! -f "$run/lvlm/config.json" ] && [ $(($(date +%s) - begin)) -lt 200 ]; then
+    tail -40 "$log"
+    train "$@" --batch_size 8
+    code=$?
+fi
 pack
 grep -h "loss" "$log" | awk 'NR % 4 == 1' | cut -c1-160 | tail -40
 grep -h "step .*format_rate\|scored" "$log" | cut -c1-220

@@ -17,7 +17,7 @@ def test_label_shares():
 
 
 def test_training_lowers_both_losses(folder):
-    stream = iter(EndlessFrames(folder, None, {"organs": 1.0}, 4, 32, queries_per_volume=3))
+    stream = iter(EndlessFrames(folder, None, {"organs": 1.0}, 4, 32, batch_size=2, queries_per_volume=3))
     batch = collate_frames([next(stream) for _ in range(2)])
     torch.manual_seed(0)
     network = SliceSegmenter(VolumeLVLM(folder).unfreeze(), len(LABEL_NAMES), cell_size=4)

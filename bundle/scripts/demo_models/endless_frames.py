@@ -38,6 +38,7 @@ _ELSEWHERE = {
 """For a region of the body, what lies in none of its frames: whose queries, about which labels."""
 _CHANCE_OF_ELSEWHERE = 0.15  # of a frame to be asked one of these
 
+_CHANCE_OF_FEWER = 0.25  # slices, of a batch
 _SPECK = 12  # voxels; of less it cannot be said whether it is there
 _FEWEST_SLICES, _MOST_SLICES = 40, 64
 _PIXELS = 128  # of a phantom's side
@@ -83,8 +84,9 @@ class EndlessFrames(IterableDataset):
         lvlm_path: folder of the tokenizer.
         archive: of patients, see `patient_archive`; None for phantoms alone.
         shares: how often a frame is of which subset of phantoms, or of a patient (`head_neck`).
-        num_slices: S.
+        num_slices: S at most; a quarter of the batches has fewer, as thick scans do.
         slice_size: H = W in pixels.
+        batch_size: so many frames in a row have the same S.
         queries_per_volume: K.
         window: lower and upper HU that become 0 and 1.
         top_k: slices among which the key slice is drawn.
@@ -103,6 +105,7 @@ class EndlessFrames(IterableDataset):
         shares: Mapping[str, float],
         num_slices: int,
         slice_size: int,
+        batch_size: int = 1,
         queries_per_volume: int = 8,
         window: Sequence[float] = (-160.0, 240.0),
         top_k: int = 1,
@@ -117,6 +120,7 @@ class EndlessFrames(IterableDataset):
         self.shares = dict(shares)
         self.num_slices = num_slices
         self.slice_size = slice_size
+        self.batch_size = batch_size
         self.queries_per_volume = queries_per_volume
         self.window = (float(window[0]), float(window[1]))
         self.top_k = top_k
@@ -137,12 +141,17 @@ class EndlessFrames(IterableDataset):
             if subset != PATIENTS and (not volumes or drawn % self.frames_per_phantom == 0):
                 volumes.append(phantom_volume(SEEDS["train"][next(made)], subset, rng))
                 del volumes[:-_KEPT]
-            yield self.frame(volumes[rng.integers(len(volumes))], rng)
+            if drawn % self.batch_size == 0:
+                fewer = rng.random() < _CHANCE_OF_FEWER
+                num_slices = (
+                    int(rng.integers(max(1, self.num_slices // 3), self.num_slices)) if fewer else self.num_slices
+                )
+            yield self.frame(volumes[rng.integers(len(volumes))], num_slices, rng)
 
-    def frame(self, volume: LabelledVolume, rng: np.random.Generator) -> Frame:
+    def frame(self, volume: LabelledVolume, num_slices: int, rng: np.random.Generator) -> Frame:
         """A frame of a volume with questions that can be asked about it."""
         while True:
-            slices, label = draw_frame(volume, self.num_slices, self.slice_size, self.window, rng)
+            slices, label = draw_frame(volume, num_slices, self.slice_size, self.window, rng)
             if volume.subset != PATIENTS or len(np.intersect1d(label, list(volume.labeled))) > 0:
                 break
         labeled = volume.labeled if volume.subset == PATIENTS else None
