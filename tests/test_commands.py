@@ -156,9 +156,7 @@ def test_the_parts_work_as_monai_label_calls_them(ct, monkeypatch):
     for key in ("network_def", "propagator"):
         parser[key] = STUBS[key]
     parser["bundle_root"], parser["device"] = str(ROOT / "bundle"), "cpu"
-    before, inferer, after = (
-        parser.get_parsed_content(key) for key in ("preprocessing", "inferer", "postprocessing")
-    )
+    before, inferer, after = (parser.get_parsed_content(key) for key in ("preprocessing", "inferer", "postprocessing"))
     network = copy.deepcopy(parser.get_parsed_content("network_def"))
     query = "$'INJ'+'ECTED'"
     data = before({"image": str(ct), "image_path": str(ct), "model": "m", "device": "cpu", "query": query})

@@ -3,6 +3,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from medvol_r1.anchor import parse_completion
 from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.datasets.listed_volumes import ListedVolumes
@@ -54,6 +55,20 @@ def test_a_label_file_is_read_once_for_all_queries_of_a_volume(listed, monkeypat
     assert [path.rpartition("/")[2] for path in reads] == ["ct.nii.gz", "label.nii.gz"]
     sizes = item.masks.sum(dim=(1, 2, 3)).tolist()
     assert len(sizes) == 10 and len(set(sizes)) == 2 and sizes[:2] * 5 == sizes
+
+
+def test_values_that_are_almost_whole_are_taught_and_soft_ones_are_refused(listed):
+    exact = ListedVolumes(listed, num_slices=10, slice_size=48)[0]
+    path = listed.parent / "label.nii.gz"
+    label = nib.load(path)
+    values = label.get_fdata(dtype=np.float32)
+    nib.save(nib.Nifti1Image(values * 0.9999 + 1e-7, label.affine), path)
+    almost = ListedVolumes(listed, num_slices=10, slice_size=48)[0]
+    assert torch.equal(exact.masks, almost.masks) and exact.completions == almost.completions
+    nib.save(nib.Nifti1Image(values * 0.4, label.affine), path)
+    with pytest.raises(RuntimeError) as caught:
+        ListedVolumes(listed, num_slices=10, slice_size=48)[0]
+    assert caught.value.__cause__.reason == "not_labels"
 
 
 def test_a_volume_with_many_queries_is_several_items(listed):

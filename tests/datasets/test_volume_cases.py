@@ -130,6 +130,19 @@ def test_a_label_file_is_read_once_for_all_queries_of_a_volume(folder, monkeypat
     assert failures == ["11", "13"], "each failure names its own case"
 
 
+def test_values_that_are_almost_whole_are_the_target_and_soft_ones_are_refused(folder):
+    label = np.asarray(nib.load(folder / "map.nii.gz").dataobj)
+    save(folder / "almost.nii.gz", label.astype(np.float32) * 0.9999 + 1e-7)
+    save(folder / "soft.nii.gz", label.astype(np.float32) / 3)
+    names = ("map", "almost", "soft")
+    common = {"image": "ct.nii.gz", "label_values": [1]}
+    exact, almost, soft = prepared(folder, [common | {"query": name, "label": f"{name}.nii.gz"} for name in names])[0][
+        "targets"
+    ]
+    assert exact.source.voxels and np.array_equal(exact.source.full(), almost.source.full())
+    assert soft["reason"] == "not_labels"
+
+
 def test_what_is_bad_fails_alone(folder):
     save(folder / "moved.nii.gz", np.ones(SHAPE, np.uint8), np.diag([1.5, 1.5, 3.0, 1.0]))
     save(folder / "nan.nii.gz", np.full(SHAPE, np.nan, np.float32))

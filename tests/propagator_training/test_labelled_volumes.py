@@ -118,6 +118,18 @@ def test_a_label_off_its_image_names_the_reason(tmp_path):
     assert caught.value.reason == "label_mismatch"
 
 
+def test_values_that_are_almost_whole_are_followed_and_soft_ones_are_refused(tmp_path):
+    datalist = write_list(tmp_path, [save_case(tmp_path) | {"label_values": [7]}])
+    exact = read(datalist)[0]
+    values = nib.load(tmp_path / "ct_label.nii.gz").get_fdata(dtype=np.float32)
+    save(tmp_path / "ct_label.nii.gz", values + np.float32(1e-4) * (values == 7))
+    assert exact.labels.any() and torch.equal(exact.labels, read(datalist)[0].labels)
+    save(tmp_path / "ct_label.nii.gz", values / 14)
+    with pytest.raises(VolumeError) as caught:
+        read(datalist)
+    assert caught.value.reason == "not_labels"
+
+
 def fine_tune(folder, monkeypatch, **changes):
     """Run the overlay for two steps on a block of 9 slices; returns the trained network."""
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -14,7 +14,7 @@ from monai.transforms import Compose
 
 AFFINE = np.array([[-0.75, 0, 0, 100], [0, -0.75, 0, 120], [0, 0, 2.5, -300], [0, 0, 0, 1]], dtype=np.float64)
 # Byte offsets of NIfTI-1 header fields (nifti1.h).
-PIXDIM, QFORM_CODE, SFORM_CODE, SROW = 76, 252, 254, 280
+PIXDIM, QFORM_CODE, SFORM_CODE, QUATERNION, SROW = 76, 252, 254, 256, 280
 
 
 def ct_voxels(shape=(6, 5, 4), dtype=np.int16):
@@ -71,7 +71,45 @@ def test_sform_goes_before_qform(tmp_path):
     header.set_sform(AFFINE, code=2)
     image = nib.Nifti1Image(ct_voxels(), None, header)
     image.to_filename(tmp_path / "ct.nii")
-    np.testing.assert_array_equal(read_volume(tmp_path / "ct.nii")[1], AFFINE)
+    with pytest.warns(
+        UserWarning,
+        match=r"an sform \(code 2\) and a qform \(code 1\), and they disagree by up to \d+ mm "
+        r"\(axes LPS and RAS\); the sform was taken",
+    ):
+        np.testing.assert_array_equal(read_volume(tmp_path / "ct.nii")[1], AFFINE)
+
+
+# Half of the smallest voxel edge, 0.75 mm, is 0.375 mm: closer, the forms mean the same voxels.
+@pytest.mark.parametrize(("shift_mm", "warned"), [(0.0, False), (0.3, False), (0.5, True)])
+def test_forms_that_agree_up_to_half_a_voxel_are_no_news(tmp_path, shift_mm, warned):
+    image = nib.Nifti1Image(ct_voxels(), AFFINE)
+    moved = AFFINE.copy()
+    moved[1, 3] += shift_mm
+    image.set_qform(moved, code=1)
+    image.set_sform(AFFINE, code=1)
+    image.to_filename(tmp_path / "ct.nii")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_volume(tmp_path / "ct.nii")
+    assert [warning for warning in caught if "disagree by up to 0.5 mm" in str(warning.message)] == caught
+    assert bool(caught) is warned
+
+
+def long_quaternion(path, *codes):
+    """b, c, d of a quaternion that is slightly longer than 1: 1.0002 at the second place of the square root."""
+    return patch(patch(path, QUATERNION, "fff", 0.0, 1.0001, 0.0), QFORM_CODE, "hh", *codes)
+
+
+def test_a_quaternion_slightly_over_one_is_a_bad_header(tmp_path):
+    reason, message = failure(long_quaternion(write(tmp_path / "ct.nii", ct_voxels()), 1, 0))
+    assert reason == "bad_header"
+    assert "cannot be read (ValueError: w2 should be positive" in message and "the quaternion of its qform" in message
+
+
+def test_a_bad_quaternion_beside_an_sform_warns(tmp_path):
+    path = long_quaternion(write(tmp_path / "ct.nii", ct_voxels()), 1, 2)
+    with pytest.warns(UserWarning, match=r"the qform cannot be read \(w2 should be .*the sform was taken"):
+        np.testing.assert_array_equal(read_volume(path)[1], AFFINE)
 
 
 def test_qform_alone_is_used(tmp_path):
@@ -169,6 +207,23 @@ def test_damaged_gzip(tmp_path):
     assert "ends early or is damaged" in message
 
 
+@pytest.mark.parametrize("tail", [b"x", b"<html>" * 100], ids=["a byte", "a page"])
+def test_what_follows_a_whole_gzip_is_left_with_a_warning(tmp_path, tail):
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (20, 20, 20), dtype=np.int16)
+    path = write(tmp_path / "ct.nii.gz", voxels)
+    path.write_bytes(path.read_bytes() + tail)
+    with pytest.warns(UserWarning, match=r"ct\.nii\.gz has something else behind the end of its gzip, which was not"):
+        np.testing.assert_array_equal(read_volume(path)[0], voxels)
+
+
+def test_a_wrong_checksum_before_a_tail_is_damage(tmp_path):
+    path = write(tmp_path / "ct.nii.gz", np.random.default_rng(0).integers(-1000, 1000, (20, 20, 20), dtype=np.int16))
+    content = bytearray(path.read_bytes())
+    content[-8] ^= 1  # the checksum is the first of two words at the end
+    path.write_bytes(bytes(content) + b"tail")
+    assert failure(path)[0] == "truncated_file"
+
+
 def test_truncated_without_compression(tmp_path):
     path = write(tmp_path / "ct.nii", ct_voxels())
     path.write_bytes(path.read_bytes()[:-20])
@@ -201,7 +256,28 @@ def test_non_finite_voxels(tmp_path, value, is_label):
     voxels[1, 2, 3] = voxels[0, 0, 0] = value
     reason, message = failure(write(tmp_path / "ct.nii", voxels), is_label=is_label)
     assert reason == "non_finite_voxels"
-    assert "has 2 NaN or infinite voxels of 120; replace them" in message
+    remedy = "by 0 (background) or the label that is meant" if is_label else "for example by -1024 HU (air)"
+    assert f"has 2 NaN or infinite voxels of 120; replace them, {remedy}" in message
+
+
+def test_labels_that_are_almost_whole_are_rounded(tmp_path):
+    labels = np.arange(120).reshape(6, 5, 4) % 4
+    for name, stored in {"short": labels * 0.9999, "long": labels * 1.0000001, "ground": labels + 1e-7}.items():
+        read = read_volume(write(tmp_path / f"{name}.nii", stored.astype(np.float32)), is_label=True)[0]
+        np.testing.assert_array_equal(read, labels)
+        assert read.dtype == np.float32
+    image = write(tmp_path / "ct.nii", ct_voxels())
+    loaded = LoadVolumed(("image", "label"))({"image": image, "label": tmp_path / "short.nii"})
+    np.testing.assert_array_equal(loaded["label"][0].numpy(), labels)
+
+
+def test_a_soft_mask_is_no_label_map(tmp_path):
+    soft = np.zeros((6, 5, 4), np.float32)
+    soft[2, 2, 2], soft[2, 2, 1] = 1, 0.37
+    reason, message = failure(write(tmp_path / "label.nii", soft), is_label=True)
+    assert reason == "not_labels"
+    assert "has 1 voxels that are not whole numbers, for example 0.37" in message
+    assert "threshold a soft mask first" in message
 
 
 def test_constant_volume(tmp_path):
@@ -255,9 +331,7 @@ def test_singular_affine(tmp_path, rows):
 
 def test_unsigned_voxels_that_cannot_be_hu_warn(tmp_path):
     path = write(tmp_path / "ct.nii", np.arange(120, dtype=np.uint8).reshape(6, 5, 4))
-    with pytest.warns(
-        UserWarning, match=r"uint8 voxels from 0 to 119, none below 0: not HU, and the HU window will be"
-    ):
+    with pytest.warns(UserWarning, match=r"uint8 voxels from 0 to 119 that do not look like HU: .*rescale intercept"):
         read_volume(path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

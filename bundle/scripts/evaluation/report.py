@@ -18,6 +18,7 @@ from ..report.case_files import AnsweredCase, write_picture
 from ..report.evidence_record import evidence_record
 from ..targets import target_mask
 from ..volume.geometry import SliceGeometry, restore_mask
+from ..volume.io import read_volume
 from .bootstrap import ClusterBootstrap
 from .columns import COLUMNS
 from .journal import ScoreJournal
@@ -121,7 +122,7 @@ class EvaluationReport:
         geometry = SliceGeometry.from_meta(image.meta)
         mask = restore_mask(shown, geometry)
         record = evidence_record(cast(dict, evidence), mask, image.meta, query=entry["query"], weights=self.weights)
-        label = np.asarray(cast(nib.Nifti1Image, nib.load(entry["label"])).dataobj).reshape(geometry.source_shape)
+        label, _ = read_volume(entry["label"], is_label=True)
         case = AnsweredCase(
             name=entry["case"],
             record=record,

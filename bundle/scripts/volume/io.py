@@ -6,11 +6,12 @@ NibabelReader rewrites headers silently.
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import warnings
 import zlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
 from ..errors import ReasonedError
+from .voxel_values import doubt_of_hu, rounded_labels
 
 VOLUME_FAILURES = (
     "missing_file",
@@ -30,15 +32,19 @@ VOLUME_FAILURES = (
     "truncated_file",
     "not_3d",
     "several_channels",
+    "bad_header",
     "bad_spacing",
     "singular_affine",
     "non_finite_voxels",
     "constant_volume",
+    "not_labels",
     "label_mismatch",
 )
 
 # A label may sit off its image by this fraction of the smallest voxel edge: float32 headers round to far less.
 _ALLOWED_SHIFT = 0.1
+# sform and qform may differ by this fraction of it: from here on they put a voxel on another one.
+_FORMS_APART = 0.5
 
 
 class VolumeError(ReasonedError):
@@ -54,15 +60,15 @@ class LoadVolumed(MapTransform):
 
     Args:
         keys: of the paths, for example ("image", "label").
-        label_keys: those of `keys` that are label maps: they may be constant, and must share shape and affine with
-            the first key that is not a label.
+        label_keys: those of `keys` that are label maps: they may be constant, must hold whole numbers (see
+            `read_volume`), and must share shape and affine with the first key that is not a label.
         allow_missing_keys: skip keys that the data lacks.
 
     Raises:
         VolumeError: see VOLUME_FAILURES.
 
     Warns:
-        UserWarning: when an image has no voxel below 0 (it cannot be HU), or no orientation in its header.
+        UserWarning: see `read_volume`.
     """
 
     def __init__(
@@ -97,7 +103,8 @@ def read_volume(path: str | os.PathLike, *, is_label: bool = False) -> tuple[np.
 
     Args:
         path: a `.nii` or `.nii.gz` file.
-        is_label: a label map may be constant and need not be in HU.
+        is_label: a label map may be constant and need not be in HU. Its values are whole numbers: what is within 0.001
+            of one is rounded; soft masks are refused, for nobody but their author knows the threshold.
 
     Returns:
         float32 [X,Y,Z] (HU for a CT) and the affine, float64 [4,4], voxel index to RAS+ mm: nibabel's choice of sform,
@@ -105,12 +112,19 @@ def read_volume(path: str | os.PathLike, *, is_label: bool = False) -> tuple[np.
 
     Raises:
         VolumeError: see VOLUME_FAILURES.
+
+    Warns:
+        UserWarning: when an image does not look like HU, has no orientation in its header or two that disagree, or
+            when something else follows the volume in its gzip file.
     """
     image = _open(path)
     _check_shape(path, image)
     affine = _checked_affine(path, image)
     voxels = _voxels(path, image)
-    _check_voxels(path, voxels, image.get_data_dtype(), is_label)
+    _check_finite(path, voxels, is_label)
+    if is_label:
+        return _checked_labels(path, voxels), affine
+    _check_hu(path, voxels, image.get_data_dtype())
     return voxels, affine
 
 
@@ -131,10 +145,8 @@ def check_same_grid(label: MetaTensor, image: MetaTensor) -> None:
         raise VolumeError(
             "label_mismatch", f"{names} have shapes {shapes[0]} and {shapes[1]}; resample the label to the image's grid"
         )
-    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
-    corners[:, :3] *= np.array(shapes[0]) - 1
     affines = label.affine.numpy(), image.affine.numpy()
-    shift_mm = np.linalg.norm(corners @ (affines[0] - affines[1]).T, axis=1).max()
+    shift_mm = _shift_mm(shapes[0], *affines)
     allowed_mm = _ALLOWED_SHIFT * np.linalg.norm(affines[1][:3, :3], axis=0).min()
     if shift_mm > allowed_mm:
         raise VolumeError(
@@ -142,6 +154,13 @@ def check_same_grid(label: MetaTensor, image: MetaTensor) -> None:
             f"{names} have different affines: a corner is off by {shift_mm:.3g} mm, at most {allowed_mm:.3g} mm is "
             "legal; resample the label to the image's grid, or correct its header",
         )
+
+
+def _shift_mm(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
+    """How far two affines put a corner of one grid apart, at most."""
+    corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
+    corners[:, :3] *= np.array(shape[:3]) - 1
+    return float(np.linalg.norm(corners @ (first - second).T, axis=1).max())
 
 
 def _open(path: str | os.PathLike) -> nib.Nifti1Pair:
@@ -164,6 +183,12 @@ def _open(path: str | os.PathLike) -> nib.Nifti1Pair:
         raise VolumeError(
             "not_nifti",
             f"{path} is not a NIfTI volume, or ends inside its header ({error}); a .nii or .nii.gz file is needed",
+        ) from error
+    except Exception as error:  # nibabel computes with what a header holds, and has no error of its own for all of it
+        raise VolumeError(
+            "bad_header",
+            f"{path} has a header that cannot be read ({type(error).__name__}: {error}); correct it (`w2`: the "
+            "quaternion of its qform), or convert the volume anew",
         ) from error
     if not isinstance(image, nib.Nifti1Pair):
         raise VolumeError(
@@ -220,7 +245,30 @@ def _checked_affine(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarra
             "left and right may be swapped",
             stacklevel=2,
         )
+    _compare_forms(path, image, affine)
     return affine
+
+
+def _compare_forms(path: str | os.PathLike, image: nib.Nifti1Pair, sform: np.ndarray) -> None:
+    """Warn where a header says in two ways where the volume lies, and they disagree."""
+    codes = int(image.header["sform_code"]), int(image.header["qform_code"])
+    if 0 in codes:
+        return
+    try:
+        qform = image.header.get_qform()
+    except ValueError as error:
+        found = f"the qform cannot be read ({error})"
+    else:
+        shift_mm = _shift_mm(image.shape, sform, qform)
+        if shift_mm <= _FORMS_APART * np.linalg.norm(sform[:3, :3], axis=0).min():
+            return
+        axes = ["".join(nib.aff2axcodes(form)) for form in (sform, qform)]
+        found = f"they disagree by up to {shift_mm:.3g} mm (axes {axes[0]} and {axes[1]})"
+    warnings.warn(
+        f"{path} has an sform (code {codes[0]}) and a qform (code {codes[1]}), and {found}; the sform was taken, other "
+        "tools may take the qform: correct the header",
+        stacklevel=2,
+    )
 
 
 def _voxels(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarray:
@@ -231,9 +279,7 @@ def _voxels(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarray:
         with nib.openers.ImageOpener(str(image.file_map["image"].filename)) as file:
             # No memory map: the file may be replaced while the voxels are in use.
             voxels = np.asarray(nib.arrayproxy.ArrayProxy(file, layout, mmap=False), dtype=np.float32)
-            # nibabel stops at the last voxel; gzip compares its checksum only at the end of the file.
-            while file.read(2**20):
-                pass
+            _read_on(path, file)
     except (EOFError, OSError, ValueError, zlib.error) as error:
         raise VolumeError(
             "truncated_file", f"{path} ends early or is damaged ({error}); copy or download it again"
@@ -241,24 +287,51 @@ def _voxels(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarray:
     return voxels.reshape(voxels.shape[:3])
 
 
-def _check_voxels(path: str | os.PathLike, voxels: np.ndarray, stored: np.dtype, is_label: bool) -> None:
-    """Finite, and for an image not constant and plausible as HU."""
-    minimum, maximum = float(voxels.min()), float(voxels.max())
-    if not (np.isfinite(minimum) and np.isfinite(maximum)):
-        bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
-        raise VolumeError(
-            "non_finite_voxels",
-            f"{path} has {bad} NaN or infinite voxels of {voxels.size}; replace them, for example by -1024 HU (air)",
-        )
-    if is_label:
+def _read_on(path: str | os.PathLike, file: nib.openers.Opener) -> None:
+    """Read to the end of a file: nibabel stops at the last voxel, and gzip compares its checksum behind it."""
+    try:
+        while file.read(2**20):
+            pass
+    except gzip.BadGzipFile as error:
+        # The same error tells of a wrong checksum. This one is raised behind it: what follows is no gzip.
+        if not str(error).startswith("Not a gzipped file"):
+            raise
+        warnings.warn(f"{path} has something else behind the end of its gzip, which was not read", stacklevel=2)
+
+
+def _check_finite(path: str | os.PathLike, voxels: np.ndarray, is_label: bool) -> None:
+    if np.isfinite(voxels.min()) and np.isfinite(voxels.max()):
         return
+    bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
+    remedy = "by 0 (background) or the label that is meant" if is_label else "for example by -1024 HU (air)"
+    raise VolumeError(
+        "non_finite_voxels", f"{path} has {bad} NaN or infinite voxels of {voxels.size}; replace them, {remedy}"
+    )
+
+
+def _checked_labels(path: str | os.PathLike, voxels: np.ndarray) -> np.ndarray:
+    """The label map with whole values."""
+    labels, soft = rounded_labels(voxels)
+    if soft.any():
+        raise VolumeError(
+            "not_labels",
+            f"{path} has {np.count_nonzero(soft)} voxels that are not whole numbers, for example {voxels[soft][0]:g}; "
+            "a label map holds whole numbers: save labels, not probabilities, or threshold a soft mask first",
+        )
+    return labels
+
+
+def _check_hu(path: str | os.PathLike, voxels: np.ndarray, stored: np.dtype) -> None:
+    """Not constant, and like HU."""
+    minimum, maximum = float(voxels.min()), float(voxels.max())
     if minimum == maximum:
         raise VolumeError(
             "constant_volume", f"all voxels of {path} are {minimum:g}; a CT in HU is needed: export it again"
         )
-    if minimum >= 0:
+    doubt = doubt_of_hu(voxels)
+    if doubt is not None:
         warnings.warn(
-            f"{path} holds {stored} voxels from {minimum:g} to {maximum:g}, none below 0: not HU, and the HU window "
-            "will be wrong; export the CT with its rescale slope and intercept",
+            f"{path} holds {stored} voxels from {minimum:g} to {maximum:g} that do not look like HU: {doubt}. The HU "
+            "window will be wrong; export the CT with its rescale slope and intercept",
             stacklevel=2,
         )
