@@ -1,4 +1,3 @@
-from functools import partial
 from itertools import product
 
 import nibabel as nib
@@ -7,7 +6,6 @@ import pytest
 from hostile_text import HOSTILE
 from medvol_r1.datasets.cases import CaseDataset, read_cases
 from medvol_r1.datasets.datalist import DatalistError
-from medvol_r1.datasets.demo_cases import write_demo_cases
 from medvol_r1.volume.query_text import QueryToMetad
 from medvol_r1.volume.transforms import LoadVolumed
 from monai.transforms import Compose
@@ -43,18 +41,6 @@ def test_the_demo_is_written_only_when_nothing_was_given():
         read_cases(demo=demo, arguments=["--query", "liver"])
     with pytest.raises(AssertionError, match="called"):
         read_cases(demo=demo, arguments=[])
-
-
-def test_without_anything_a_labelled_phantom_is_written(tmp_path):
-    cases = read_cases(demo=partial(write_demo_cases, tmp_path / "demo"), arguments=[])
-    assert [case["case"] for case in cases] == ["phantom_liver", "phantom_kidneys"]
-    for case in cases:
-        image, label = nib.load(case["image"]), nib.load(case["label"])
-        assert image.shape == label.shape and np.array_equal(image.affine, label.affine)
-        assert np.asarray(image.dataobj).min() < -900
-        assert set(np.unique(label.dataobj)) == {0, 1}
-    # The list it wrote is one that a user can take as a pattern.
-    assert read_cases(datalist=tmp_path / "demo" / "datalist.json") == cases
 
 
 def test_one_bad_case_becomes_a_record_and_the_others_are_prepared(tmp_path):

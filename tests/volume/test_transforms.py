@@ -1,7 +1,6 @@
 """Volume -> shown slices -> volume: orientation, HU windows, sampling, resizing, the query, and the way back."""
 
 import itertools
-import pickle
 
 import nibabel as nib
 import numpy as np
@@ -12,10 +11,8 @@ from hypothesis import strategies as st
 from medvol_r1.phantom.scan import make_phantom
 from medvol_r1.volume.geometry import restore_map
 from medvol_r1.volume.transforms import (
-    QUERY_FAILURES,
     LoadVolumed,
     OrientByAffined,
-    QueryError,
     QueryToMetad,
     ResizeSlicesd,
     RestoreMaskd,
@@ -24,7 +21,6 @@ from medvol_r1.volume.transforms import (
     WindowHUd,
     restore_mask,
     source_slice,
-    uniform_slice_index,
 )
 from monai.data import MetaTensor, decollate_batch, list_data_collate
 from monai.transforms import Compose
@@ -153,43 +149,6 @@ def test_orienting_needs_an_affine(value):
 # --- sampling --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("num_total", "num_shown", "expected"),
-    [
-        (10, 3, [0, 4, 9]),  # 0, 4.5 (half to even), 9
-        (10, 4, [0, 3, 6, 9]),
-        (11, 3, [0, 5, 10]),
-        (8, 5, [0, 2, 4, 5, 7]),  # 0, 1.75, 3.5 (half to even), 5.25, 7
-        (3, 3, [0, 1, 2]),
-        (3, 64, [0, 1, 2]),  # fewer than wanted: all
-        (1, 64, [0]),
-        (2, 2, [0, 1]),
-        (9, 1, [4]),  # one slice: the middle
-        (1000, 2, [0, 999]),
-    ],
-)
-def test_slice_index_golden(num_total, num_shown, expected):
-    index = uniform_slice_index(num_total, num_shown)
-    assert index.dtype == np.int64 and index.tolist() == expected
-
-
-@given(st.integers(2, 1500), st.integers(2, 200))
-@settings(max_examples=200, deadline=None)
-def test_slice_index_properties(num_total, num_shown):
-    index = uniform_slice_index(num_total, num_shown)
-    steps = np.diff(index)
-    assert len(index) == min(num_total, num_shown) and index[0] == 0 and index[-1] == num_total - 1
-    assert steps.min() >= 1 and steps.max() - steps.min() <= 2  # each end is rounded by at most a half
-
-
-@pytest.mark.parametrize(("num_total", "num_shown"), [(0, 4), (4, 0), (4, -1)])
-def test_slice_index_bad(num_total, num_shown):
-    with pytest.raises(
-        ValueError, match=f"num_slices: {num_shown} slices of {num_total} were asked for; both must be at"
-    ):
-        uniform_slice_index(num_total, num_shown)
-
-
 def test_sampling_bad():
     with pytest.raises(ValueError, match="num_slices is 0; at least 1 is legal"):
         SampleSlicesd("image", num_slices=0)
@@ -258,97 +217,6 @@ def test_resize_bad():
         ResizeSlicesd(("image", "label"), mode=("bilinear", "nearest", "nearest"))
 
 
-# --- the query -------------------------------------------------------------------------------------------------------
-
-
-def ask(query, **kwargs):
-    data = QueryToMetad("image", **kwargs)({"image": MetaTensor(torch.zeros(1, 1, 2, 2)), "query": query})
-    assert data["image"].meta["query"] == data["query"]
-    return data["query"]
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "liver",
-        "  Where is the spleen?\n",
-        "<|vision_start|> <slice 3> </answer>",
-        "$print(1)",
-        "@image",
-        "%image",
-        "a::b#c",
-        "\"quoted\" 'twice'",
-        "肝脏 — größer als 3 cm? 🫀",
-        "x" * 2000,
-    ],
-)
-def test_query_is_kept_verbatim(query):
-    assert ask(query) == query
-
-
-@pytest.mark.parametrize(
-    ("query", "text"),
-    [
-        (("liver", "spleen"), "liver, spleen"),  # what python-fire makes of "liver, spleen"
-        (["liver", 3], "liver, 3"),
-        (3, "3"),
-        (2.5, "2.5"),
-        (True, "True"),
-    ],
-)
-def test_query_that_the_command_line_changed(query, text):
-    assert ask(query) == text
-
-
-@pytest.mark.parametrize(
-    ("query", "reason", "message"),
-    [
-        (None, "missing_query", r"there is no query; give one under 'query' \(or set default_query\)"),
-        ("", "empty_query", "the query '' is empty; say what to find under 'query'"),
-        (" \t\n", "empty_query", "is empty; say what to find"),
-        ((), "empty_query", "is empty"),
-        (
-            "x" * 10_000,
-            "query_too_long",
-            r"the query has 10000 characters, at most 2000 are legal; shorten it \(or raise max_characters\)",
-        ),
-        (
-            {"a": 1},
-            "not_text",
-            r"the query \{'a': 1\} is of type dict, not text; quote it, or give it in a JSON datalist",
-        ),
-        (b"liver", "not_text", "is of type bytes, not text"),
-        ("liver \ud800", "not_text", "is not valid Unicode text"),
-    ],
-)
-def test_query_bad(query, reason, message):
-    with pytest.raises(QueryError, match=message) as caught:
-        ask(query)
-    assert caught.value.reason == reason and reason in QUERY_FAILURES
-
-
-def test_query_limits_are_arguments():
-    assert ask("x" * 3000, max_characters=3000) == "x" * 3000
-    with pytest.raises(QueryError, match="has 6 characters, at most 5"):
-        ask("spleen", max_characters=5)
-
-
-def test_default_query_is_for_a_missing_one_only():
-    image = MetaTensor(torch.zeros(1, 1, 2, 2))
-    assert QueryToMetad("image", default_query="liver")({"image": image})["image"].meta["query"] == "liver"
-    assert "query" not in image.meta, "the input's meta data is left alone"
-    assert ask("spleen", default_query="liver") == "spleen"
-    with pytest.raises(QueryError, match="is empty"):
-        ask(" ", default_query="liver")
-
-
-def test_query_error_crosses_processes():
-    error = pickle.loads(pickle.dumps(QueryError("empty_query", "text")))
-    assert (error.reason, str(error)) == ("empty_query", "text")
-    with pytest.raises(ValueError, match="'odd' must be one of"):
-        QueryError("odd", "message")
-
-
 # --- the way back ----------------------------------------------------------------------------------------------------
 
 
@@ -412,70 +280,11 @@ def test_way_back_is_exact_when_slices_are_enlarged(codes, shape, scale, seed):
     np.testing.assert_array_equal(restore_mask(image[0], SliceGeometry.from_meta(image.meta)), label)
 
 
-def geometry_of_slices(num_slices: int, source_index, rows=1, columns=1) -> SliceGeometry:
-    return SliceGeometry(
-        (columns, rows, num_slices), affine_of("LPS"), np.array([[0, 1], [1, 1], [2, 1]]), np.array(source_index)
-    )
-
-
-@pytest.mark.parametrize(
-    ("source_index", "values", "expected"),
-    [
-        # 0, 1/3, 2/3, 1: the half nearer to the marked slice is marked
-        ([0, 3], [0, 1], [0, 0, 1, 1]),
-        # 0.9, 0.7, 0.5, 0.3, 0.1: above 0.5 only
-        ([0, 4], [0.9, 0.1], [1, 1, 0, 0, 0]),
-        # 0, 1/2 (not above), 1, 2/3, 1/3, 0
-        ([0, 2, 5], [0, 1, 0], [0, 0, 1, 1, 0, 0]),
-        # nothing was seen below slice 1 and above slice 3
-        ([1, 3], [1, 1], [0, 1, 1, 1, 0]),
-        ([2], [1], [0, 0, 1, 0, 0]),
-    ],
-)
-def test_between_slices_golden(source_index, values, expected):
-    geometry = geometry_of_slices(len(expected), source_index)
-    restored = restore_mask(torch.tensor(values, dtype=torch.float32)[:, None, None], geometry)
-    assert restored[0, 0].tolist() == expected and restored.dtype == np.uint8
-
-
-def test_a_map_is_the_mask_before_its_threshold():
-    # Between the shown slices 0 and 3: 0.25, (2 * 0.25 + 1) / 3, (0.25 + 2 * 1) / 3, 1; slice 4 was not seen.
-    geometry = geometry_of_slices(5, [0, 3])
-    values = torch.tensor([0.25, 1.0])[:, None, None]
-    restored = restore_map(values, geometry)
-    np.testing.assert_allclose(restored[0, 0], [0.25, 0.5, 0.75, 1, 0], rtol=1e-6)
-    assert restored.dtype == np.float32
-    np.testing.assert_array_equal(restore_mask(values, geometry), restored > 0.5)
-
-
 @pytest.mark.parametrize("codes", ORIENTATIONS)
 def test_a_map_comes_back_in_each_orientation(codes):
     values = np.random.default_rng(0).random((11, 12, 13)).astype(np.float32)
     image = shown(values, affine_of(codes, tilt_degrees=8))
     np.testing.assert_allclose(restore_map(image[0], SliceGeometry.from_meta(image.meta)), values, rtol=1e-6)
-
-
-def test_in_plane_golden():
-    # 2 columns to 4: centres at -0.25, 0.25, 0.75, 1.25 of 2, so 0.9 (edge), 0.7, 0.3, 0.1 (edge)
-    geometry = geometry_of_slices(1, [0], rows=1, columns=4)
-    assert restore_mask(np.array([[[0.9, 0.1]]]), geometry)[:, 0, 0].tolist() == [1, 1, 0, 0]
-    assert restore_mask(np.array([[[0.9, 0.5]]]), geometry)[:, 0, 0].tolist() == [1, 1, 1, 0]  # 0.6 at 0.75
-
-
-def test_restoring_in_pieces_equals_one_piece(monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    probability = torch.rand(23, 9, 7, generator=generator)
-    geometry = geometry_of_slices(101, uniform_slice_index(101, 23), rows=12, columns=10)
-    in_pieces = restore_mask(probability, geometry)
-    monkeypatch.setattr("medvol_r1.volume.geometry._SLICES_AT_A_TIME", 1000)
-    np.testing.assert_array_equal(in_pieces, restore_mask(probability, geometry))
-
-
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64])
-def test_masks_of_any_type(dtype):
-    mask = torch.eye(4)[None].to(dtype)
-    restored = restore_mask(mask, geometry_of_slices(1, [0], rows=4, columns=4))
-    np.testing.assert_array_equal(restored[..., 0], np.eye(4))
 
 
 def test_sampled_slices_keep_a_smooth_shape():
@@ -503,11 +312,6 @@ def test_restoring_a_mask_of_the_wrong_shape(shape):
     image = shown(np.zeros((4, 5, 6), np.float32), affine_of("RAS"))
     with pytest.raises(ValueError, match=r"'pred' has shape .*; a mask \[1,S,H,W\] is expected"):
         RestoreMaskd()({"image": image, "pred": torch.ones(shape)})
-
-
-def test_restoring_the_wrong_number_of_slices():
-    with pytest.raises(ValueError, match=r"shape \(3, 2, 2\) cannot be restored; \[S=2, H, W\] is expected"):
-        restore_mask(torch.ones(3, 2, 2), geometry_of_slices(4, [0, 3]))
 
 
 # --- meta data through batches ---------------------------------------------------------------------------------------
