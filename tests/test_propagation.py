@@ -9,10 +9,9 @@ import torch.nn.functional as F
 from golden_medsam2 import GOLDEN, write_official_checkpoint
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.slice_features import preprocess
-from medvol_r1.medsam2.steps import decode
+from medvol_r1.medsam2.steps import attend, decode
 from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.propagation import SlicePropagator
-from PIL import Image
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 SIZE = (40, 56)  # H, W of the small volumes
@@ -86,17 +85,6 @@ def test_equals_transformers_session_where_objects_vanish(slices):
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
 
 
-def test_preprocess_is_the_official_route(slices):
-    pixels = preprocess(slices, 64)
-    byte = np.rint(slices[0] * 255).astype(np.uint8)
-    rgb = np.array(Image.fromarray(byte).convert("RGB").resize((64, 64), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    expected = (rgb / 255 - mean[:, None, None]) / std[:, None, None]
-    np.testing.assert_allclose(pixels[0], expected, atol=1e-6)
-    three = np.repeat(slices[:, None], 3, 1)
-    torch.testing.assert_close(preprocess(three, 64), pixels, rtol=0, atol=0)
-
-
 def test_batches_do_not_change_the_result(tiny, slices):
     whole = SlicePropagator(tiny).logits(slices, 2, BOXES)
     torch.testing.assert_close(SlicePropagator(tiny, max_batch=2).logits(slices, 2, BOXES), whole, rtol=0, atol=1e-4)
@@ -164,23 +152,25 @@ def test_window_keeps_the_time_scale_of_the_whole_volume(tiny, slices):
     assert (only_key[:, [0, 1, 2, 3, 5, 6]] == -1024).all() and (only_key[:, 4] > -1024).any()
 
 
-def test_features_of_a_volume_are_computed_once(tiny, slices, monkeypatch):
-    encoded, original = [], tiny.vision_encoder.forward
+@pytest.mark.parametrize(("total", "with_features", "pointers"), [(7, 2, 6), (20, 2, 15)])
+def test_only_the_memories_that_are_read_are_kept(tiny, monkeypatch, total, with_features, pointers):
+    """Of 3 spatial memories one is the key slice's, as of 16 pointers; the masks are those of all memories."""
+    slices = np.random.default_rng(1).random((total, 24, 24), dtype=np.float32)
+    kept = []
 
-    def count(pixels, **kwargs):
-        encoded.append(len(pixels))
-        return original(pixels, **kwargs)
+    def noted(*arguments):
+        tracked = arguments[4]
+        kept.append((sum(memory.features is not None for memory in tracked), len(tracked)))
+        return attend(*arguments)
 
-    monkeypatch.setattr(tiny.vision_encoder, "forward", count)
-    propagator = SlicePropagator(tiny)
-    features = propagator.encode(slices)
-    assert sum(encoded) == 0  # nothing before the first use
-    first = propagator.logits(features, 3, BOXES, window=1)
-    assert sum(encoded) == 3
-    propagator.logits(features, 3, BOXES[:1], window=2)
-    assert sum(encoded) == 5
-    again = propagator.logits(features, 3, BOXES, window=1)
-    assert sum(encoded) == 5 and torch.equal(first, again)
+    monkeypatch.setattr("medvol_r1.propagation.attend", noted)
+    found = SlicePropagator(tiny).logits(slices, 2, [[3, 4, 20, 18]])
+    assert len(kept) == total - 3  # up to the farther end
+    assert max(features for features, _ in kept) == with_features
+    assert max(memories for _, memories in kept) == min(pointers, total - 4)
+    monkeypatch.setattr("medvol_r1.propagation.followed_by", lambda model, tracked, newest, total: [*tracked, newest])
+    assert torch.equal(SlicePropagator(tiny).logits(slices, 2, [[3, 4, 20, 18]]), found)
+    assert kept[-1] == (total - 4, total - 4)
 
 
 def test_no_boxes_one_slice_two_hundred_boxes(tiny, slices):
@@ -231,22 +221,6 @@ def test_bad_key_slice_and_window(tiny, slices, boxes):
         propagator.mask(slices, 1, boxes, window=-1)
     with pytest.raises(ValueError, match="max_batch is 1"):
         SlicePropagator(tiny, max_batch=1)
-
-
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        (np.zeros((4, 5), np.float32), r"shape \(4, 5\)"),
-        (np.zeros((4, 2, 5, 5), np.float32), r"shape \(4, 2, 5, 5\)"),
-        (np.zeros((0, 5, 5), np.float32), r"shape \(0, 5, 5\)"),
-        (np.zeros((4, 5, 5), np.uint8), "slices are uint8"),
-        (np.full((4, 5, 5), 255.0), "range over 255..255"),
-        (np.full((4, 5, 5), np.nan), "range over nan"),
-    ],
-)
-def test_bad_slices(tiny, bad, message):
-    with pytest.raises(ValueError, match=message):
-        SlicePropagator(tiny).encode(bad)
 
 
 def test_copies_and_other_dtypes(tiny, slices):

@@ -22,7 +22,7 @@ from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE
 
 from .medsam2.slice_features import SliceFeatures
-from .medsam2.steps import Decoded, Memory, attend, decode, remember, without_memory
+from .medsam2.steps import Decoded, Memory, attend, decode, followed_by, remember, without_memory
 from .medsam2.zoom import Crop, boxes_in_crops, crop_around, whole_slice
 
 _DIRECTIONS = (1, -1)
@@ -220,13 +220,13 @@ class SlicePropagator:
                 tracked = [memory.take(inside) for memory in tracked]
             index = keys[objects] + directions * distance
             image = features.of(index, [crops[i] for i in objects.tolist()])
-            tokens = attend(model, image.tokens, features.positions, key_memory, tracked, total)
+            tokens = attend(model, image.tokens, features.positions, key_memory, tracked, total, distance)
             decoded = decode(model, image._replace(tokens=tokens))
             here = objects.to(model.device), index.to(model.device)
             out[here], ious[here] = decoded.logits, _predicted_iou(decoded)
             if distance < reach:  # nobody asks for the memory of the last slice
                 memory = remember(model, image.tokens, decoded.logits, decoded.presence, binary=False)
-                tracked.append(Memory(memory, decoded.pointer))
+                tracked = followed_by(model, tracked, Memory(memory, decoded.pointer), total)
         return out, ious
 
 

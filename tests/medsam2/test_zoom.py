@@ -198,30 +198,6 @@ def test_batches_do_not_change_the_result_of_a_zoom(tiny, slices):
     torch.testing.assert_close(small, whole, rtol=0, atol=1e-4)
 
 
-def test_whole_slices_are_remembered_and_crops_are_not(tiny, slices, monkeypatch):
-    encoded, original = [], tiny.vision_encoder.forward
-
-    def count(pixels, **kwargs):
-        encoded.append(len(pixels))
-        return original(pixels, **kwargs)
-
-    monkeypatch.setattr(tiny.vision_encoder, "forward", count)
-
-    def encodings(propagator, features, boxes):
-        before = sum(encoded)
-        propagator.mask(features, 2, boxes)
-        return sum(encoded) - before
-
-    plain, zoom = SlicePropagator(tiny), SlicePropagator(tiny, zoom_margin=0.5)
-    features = plain.encode(slices)
-    assert encodings(zoom, features, BOXES[:1]) == 5
-    assert encodings(zoom, features, BOXES) == 3 * 5
-    assert encodings(zoom, features, [BOXES[0]] * 4) == 5  # boxes with the same crop share its features
-    assert encodings(plain, features, BOXES) == 5  # none of the crops' features is taken for the slice's
-    assert encodings(plain, features, BOXES) == 0
-    assert encodings(zoom, features, [[0, 0, 56, 40]]) == 0  # this crop is the whole slice
-
-
 def test_no_boxes_one_slice_two_hundred_boxes_with_zoom(tiny, slices):
     propagator = SlicePropagator(tiny, zoom_margin=0.5)
     assert propagator.logits(slices, 2, []).shape == (0, 5, 40, 56)

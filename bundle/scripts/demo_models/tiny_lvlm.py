@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -210,9 +211,17 @@ def build_tiny_lvlm(output_dir: str | Path, *, image_size: int = 96, patch_size:
 
 
 def ensure_tiny_lvlm(folder: str | Path, *, image_size: int, patch_size: int, seed: int = 0) -> str:
-    """The folder, with an untrained small model written into it unless one is there already."""
-    if not (Path(folder) / "config.json").is_file():
-        build_tiny_lvlm(folder, image_size=image_size, patch_size=patch_size, seed=seed)
+    """The folder, with an untrained small model in it unless one is there already; a new one comes whole or not at all.
+
+    Raises:
+        OSError: the folder holds something else.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}_being_written_") as beside:
+            built = build_tiny_lvlm(Path(beside) / "model", image_size=image_size, patch_size=patch_size, seed=seed)
+            built.replace(folder)
     return str(folder)
 
 

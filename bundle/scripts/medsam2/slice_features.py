@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike
 from PIL import Image
 from torch import Tensor
 from transformers import Sam2VideoModel
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .steps import ImageFeatures, Positions, encode, position_encodings
 from .zoom import Crop, whole_slice
 
-_IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
-_IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
+_MEAN = np.array(IMAGENET_DEFAULT_MEAN, np.float32)[:, None, None]
+_STD = np.array(IMAGENET_DEFAULT_STD, np.float32)[:, None, None]
 
 
 class SliceFeatures:
@@ -87,7 +88,7 @@ def preprocess(slices: np.ndarray, image_size: int) -> Tensor:
     bytes_ = np.rint(planes * 255).astype(np.uint8)
     # Channel by channel is the same as RGB at once, and a grey slice needs one resize instead of three.
     resized = np.array([[_resized_plane(plane, image_size) for plane in item] for item in bytes_])
-    return torch.from_numpy((resized.astype(np.float32) / 255 - _IMAGENET_MEAN) / _IMAGENET_STD)
+    return torch.from_numpy((resized.astype(np.float32) / 255 - _MEAN) / _STD)
 
 
 def _resized_plane(plane: np.ndarray, side: int) -> np.ndarray:

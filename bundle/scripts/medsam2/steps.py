@@ -52,14 +52,17 @@ class Decoded(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """N objects on one slice as later slices see them: `features` [hw,N,D], `pointer` [N,C]."""
+    """N objects on one slice as later slices see them: `features` [hw,N,D], `pointer` [N,C].
 
-    features: Tensor
+    Without features (None) it is a slice too far behind for them, of which the pointer is still read (`followed_by`).
+    """
+
+    features: Tensor | None
     pointer: Tensor
 
     def take(self, index: Tensor) -> Memory:
         """The memories of the objects `index` [N]."""
-        return Memory(self.features[:, index], self.pointer[index])
+        return Memory(None if self.features is None else self.features[:, index], self.pointer[index])
 
 
 class Positions(NamedTuple):
@@ -182,7 +185,8 @@ def attend(
         tokens: [N,C,h,w].
         positions: see `position_encodings`.
         key: memory of the key slice.
-        tracked: memories of the slices between, in the order walked; the last is the neighbour.
+        tracked: memories of the slices between, in the order walked; the last is the neighbour. Those that are not
+            read may be left out, see `followed_by`.
         num_slices: slices of the whole volume; up to 16 it sets the time scale of the object pointers.
         key_distance: slices from the key slice; None: all slices between are in `tracked`.
 
@@ -200,6 +204,20 @@ def attend(
         num_object_pointer_tokens=len(pointers),
     )
     return conditioned.reshape(count, height * width, channels).transpose(1, 2).reshape(tokens.shape)
+
+
+def followed_by(model: Sam2VideoModel, tracked: Sequence[Memory], newest: Memory, num_slices: int) -> list[Memory]:
+    """The memories that `attend` reads on the next slice: features of the last slices, pointers of some more.
+
+    Args:
+        tracked: before this slice.
+        newest: memory of this slice.
+        num_slices: slices of the whole volume.
+    """
+    num_features, num_pointers = model.num_maskmem - 1, _most_pointers(model, num_slices) - 1
+    newest_first = [newest, *reversed(tracked)][: max(num_features, num_pointers)]
+    far = [memory._replace(features=None) for memory in newest_first[num_features:]]
+    return [*reversed(far), *reversed(newest_first[:num_features])]
 
 
 def _asks_for_several_masks(model: Sam2VideoModel, num_points: int) -> bool:
@@ -220,11 +238,16 @@ def _spatial_memories(
     return memories, places
 
 
+def _most_pointers(model: Sam2VideoModel, num_slices: int) -> int:
+    """Object pointers that are read, that of the key slice among them."""
+    return min(num_slices, model.config.max_object_pointers_in_encoder)
+
+
 def _pointers(
     model: Sam2VideoModel, key: Memory, tracked: Sequence[Memory], num_slices: int, key_distance: int
 ) -> tuple[Tensor, Tensor]:
     """Object pointers [P*C/D,N,D], key slice first, then nearest to farthest, and their places [P*C/D,1,D]."""
-    most = min(num_slices, model.config.max_object_pointers_in_encoder)
+    most = _most_pointers(model, num_slices)
     recent = list(tracked)[::-1][: most - 1]
     pointers = torch.stack([key.pointer, *(memory.pointer for memory in recent)])
     count, objects, channels = pointers.shape

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from transformers import Sam2VideoModel
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..medsam2.steps import (
     Decoded,
@@ -27,8 +28,6 @@ from ..medsam2.steps import (
     without_memory,
 )
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 _CERTAIN = 20.0  # logit of a mask that is taken as true
 _FARTHEST = 20  # slices by which a clip's key slice may be pretended to lie further away
 
@@ -139,7 +138,7 @@ class ClipNetwork(nn.Module):
 
 def encode_pixels(model: Sam2VideoModel, image: Tensor) -> ImageFeatures:
     """Features of slices [N,R,R] in 0..1 that have the model's size already."""
-    mean, std = (image.new_tensor(values)[:, None, None] for values in (_IMAGENET_MEAN, _IMAGENET_STD))
+    mean, std = (image.new_tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
     return encode(model, (image[:, None] - mean) / std)
 
 
