@@ -32,8 +32,8 @@ from datasets import Dataset
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.demo_models.tiny_lvlm import build_tiny_lvlm
 from medvol_r1.losses import GRPOLoss, group_advantages
-from medvol_r1.lvlm.decoding import Sampling
 from medvol_r1.lvlm.model import LANGUAGE_MODEL_LINEAR, VolumeLVLM
+from medvol_r1.lvlm.sampling import Sampling
 from medvol_r1.lvlm.vision import slices_to_patches
 from medvol_r1.lvlm.weights import load_qwen
 from peft import LoraConfig

@@ -26,8 +26,8 @@ from medvol_r1.demo_models.tiny_lvlm import build_tiny_lvlm
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.evaluation.bounds import oracle_boxes
 from medvol_r1.evaluation.tables import table
-from medvol_r1.lvlm.decoding import Sampling
 from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.lvlm.sampling import Sampling
 from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.metrics import dice
 from medvol_r1.phantom.scan import SUBSETS

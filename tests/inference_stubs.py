@@ -6,7 +6,7 @@ import signal
 from types import SimpleNamespace
 
 import torch
-from medvol_r1.lvlm.decoding import Sampling
+from medvol_r1.lvlm.sampling import Sampling
 from torch import nn
 
 ONE_BOX = '<think>Seen best here.</think><answer>{"key_slice": 2, "bbox_2d_list": [[250, 500, 750, 1000]]}</answer>'

@@ -18,8 +18,8 @@ from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.evaluation.bounds import Bounds
 from medvol_r1.evaluation.evaluator import VolumeEvaluator
 from medvol_r1.inferer import EvidenceInferer, evidence_of
-from medvol_r1.lvlm.decoding import Sampling
 from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.lvlm.sampling import Sampling
 from medvol_r1.prompt_masks import PromptMask
 from medvol_r1.propagation import SlicePropagator
 from medvol_r1.self_consistency import SelfConsistency, fixed_chance, mean_dice_with_others

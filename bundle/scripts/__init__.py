@@ -44,6 +44,7 @@ One flow, one direction of imports: each line may import those above it, never t
     lvlm.network_state                    whether a network is still the one that computed something
     lvlm.encoded_volume                   a volume as the language model reads it
     lvlm.sampling                         how the next token is chosen
+    lvlm.language_model                   what is asked of a language model: where another one plugs in
     lvlm.static_sequences                 sequences that grow in place, advanced by CUDA graphs
     lvlm.decoding                         completions, token by token
     lvlm.log_probs                        token log-probabilities of completions, packed and checked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from monai.data import MetaTensor
 from monai.inferers import Inferer
 
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
-from .lvlm.decoding import Sampling
+from .lvlm.language_model import LanguageModel
 from .prompt_masks import prompt_masks
 from .propagation import SlicePropagator
 from .self_consistency import Decision, SelfConsistency, fixed_chance
@@ -23,18 +23,6 @@ ABSENT = "absent"
 """Status of an answer that says that the target is not in the volume: the mask is empty."""
 
 _Result = TypeVar("_Result")
-
-
-class AnswersQueries(Protocol):
-    """What the inferer asks of a network: `lvlm.VolumeLVLM`, or anything that reads slices and writes completions."""
-
-    def encode(self, slices: torch.Tensor) -> Any:
-        """Slices float [S, H, W] or [S, 3, H, W] in 0..1 to what `generate` takes."""
-
-    def generate(
-        self, volume: Any, queries: Sequence[str], *, num_samples: int = 1, sampling: Sampling | None = None
-    ) -> Sequence[Sequence[Any]]:
-        """K lists of completions, each with its `text`. The options are given only if several answers are wanted."""
 
 
 class EvidenceInferer(Inferer):
@@ -62,14 +50,14 @@ class EvidenceInferer(Inferer):
         self.seed = seed
 
     @torch.no_grad()
-    def __call__(self, inputs: MetaTensor, network: AnswersQueries, *args: Any, **kwargs: Any) -> MetaTensor:
+    def __call__(self, inputs: MetaTensor, network: LanguageModel, *args: Any, **kwargs: Any) -> MetaTensor:
         """Answers the query that a volume carries.
 
         Args:
             inputs: float [1, C, S, H, W] in 0..1, C is 1 or 3; `meta["query"]` is the text (see
                 `query_text.QueryToMetad`). One volume a call, not collated: volumes have their own numbers of slices,
                 and MONAI's `decollate_batch` would take the evidence apart.
-            network: see `AnswersQueries`.
+            network: see `LanguageModel`.
             args: not used; the signature is MONAI's.
             kwargs: not used.
 
@@ -94,13 +82,13 @@ class EvidenceInferer(Inferer):
         return MetaTensor(mask[None, None], affine=inputs.affine, meta=meta)
 
     @torch.no_grad()
-    def ask(self, image: torch.Tensor, queries: Sequence[str], network: AnswersQueries) -> list[list[dict[str, Any]]]:
+    def ask(self, image: torch.Tensor, queries: Sequence[str], network: LanguageModel) -> list[list[dict[str, Any]]]:
         """The answers to each query about one volume, without the masks: the volume is encoded once for all.
 
         Args:
             image: float [C, S, H, W] in 0..1, C is 1 or 3.
             queries: K texts.
-            network: see `AnswersQueries`.
+            network: see `LanguageModel`.
 
         Returns:
             K lists of `consistency.num_anchors` times what `meta["evidence"]` holds of one answer, see `__call__`;
@@ -117,7 +105,7 @@ class EvidenceInferer(Inferer):
             for samples in answers
         ]
 
-    def _answer(self, image: torch.Tensor, query: str, network: AnswersQueries) -> Decision:
+    def _answer(self, image: torch.Tensor, query: str, network: LanguageModel) -> Decision:
         """What is answered to a query about one image [C, S, H, W]."""
         with nullcontext() if self.seed is None else fixed_chance(self.seed, query, image.device):
             (answers,) = self.ask(image, [query], network)

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from .lvlm.decoding import Sampling
+from .lvlm.language_model import LanguageModel, WithText
+from .lvlm.sampling import Sampling
 from .metrics import dice
 from .prompt_masks import PromptMask
 from .volume.cropped_mask import CroppedMask, common_crops
@@ -26,15 +27,6 @@ from .volume.cropped_mask import CroppedMask, common_crops
 CHOICES = ("agreement", "agreement_and_iou", "vote")
 ABSTAINED = "abstained"
 """Status of an answer that too few of the other answers agree with: the mask is empty."""
-
-
-class Samples(Protocol):
-    """What the network must have, see `lvlm.VolumeLVLM.generate`."""
-
-    def generate(
-        self, volume: Any, queries: Sequence[str], *, num_samples: int = 1, sampling: Sampling | None = None
-    ) -> Sequence[Sequence[Any]]:
-        """K lists of completions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +93,7 @@ class SelfConsistency:
         self.num_anchors, self.sampling, self.choice = num_anchors, sampling, choice
         self.abstain_below, self.keep_map = abstain_below, keep_map
 
-    def completions(self, network: Samples, volume: Any, queries: Sequence[str]) -> list[list[Any]]:
+    def completions(self, network: LanguageModel, volume: Any, queries: Sequence[str]) -> list[list[WithText]]:
         """For each of K queries its `num_anchors` completions, the first as the network gives it by itself.
 
         Args:

@@ -4,9 +4,10 @@ import logging
 import pytest
 import torch
 from medvol_r1.lvlm import decoding, encoded_volume, static_sequences
-from medvol_r1.lvlm.decoding import KeptSequences, Sampling, decode
+from medvol_r1.lvlm.decoding import KeptSequences, decode
 from medvol_r1.lvlm.encoded_volume import hidden_states, prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.lvlm.sampling import Sampling
 from scipy.stats import chisquare
 from tiny_models import save_random_lvlm
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper

@@ -10,8 +10,9 @@ from ignite.engine import Events
 from medvol_r1.anchor import FAILURE_REASONS, EvidenceAnchor, format_completion
 from medvol_r1.datasets.volume_queries import VolumeQueries
 from medvol_r1.losses import GRPOLoss, group_advantages
-from medvol_r1.lvlm.decoding import Completion, Sampling
+from medvol_r1.lvlm.decoding import Completion
 from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.lvlm.sampling import Sampling
 from medvol_r1.lvlm.weights import WeightsError
 from medvol_r1.rewards import AxialReward, CompositeReward, FormatReward, SpatialReward
 from medvol_r1.training.grpo import GRPOTrainer

@@ -19,10 +19,11 @@ from torch import nn
 from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
-from .decoding import Completion, KeptSequences, Sampling, decode
+from .decoding import Completion, KeptSequences, decode
 from .encoded_volume import EncodedVolume
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .prompts import INSTRUCTION, PromptBuilder
+from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
 from .vision import slices_to_patches, stretched_channels
