@@ -29,9 +29,10 @@ import peft
 import torch
 import transformers
 from medvol_r1.losses import GRPOLoss, group_advantages
-from medvol_r1.lvlm.decoding import Sampling, decode
+from medvol_r1.lvlm.decoding import decode
 from medvol_r1.lvlm.encoded_volume import prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.lvlm.sampling import Sampling
 from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration, TrainerCallback
 
 MODELS = Path(__file__).resolve().parents[1] / "bundle" / "models"
