@@ -29,6 +29,8 @@ One flow, one direction of imports: each line may import those above it, never t
     phantom.scan                          procedural CT volumes with label maps
 
     queries.resolvers                     which kidney a lesion belongs to; what a query's resolver points at
+    queries.facts                         what is said of the organs and lesions of phantoms
+    queries.head_neck_facts               what is said of the organs that radiotherapy spares
     queries.phrases                       the words of the queries
     queries.bank                          clinical questions about phantoms, composed from phrases
     queries.reasoning                     the rule-made reasoning of SFT
