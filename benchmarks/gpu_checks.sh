@@ -116,7 +116,7 @@ else
     wait
 fi
 [ -f "$out/failures.txt" ] && cat "$out/failures.txt"
-sed -n '/^$/,$p' "$out/paper_scale.txt" | grep '^|'
+grep '^|' "$out/paper_scale.txt" | awk '!seen[$0]++' # it prints a row when it is known, and all at the end
 cat "$out/masks.txt" "$out/summary.md"
 rm -rf "$work"
 [ ! -f "$out/failures.txt" ]

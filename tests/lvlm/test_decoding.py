@@ -345,15 +345,15 @@ def test_what_cannot_be_captured_goes_on_without(folder, slices, monkeypatch):
 def test_fused_norms_compute_the_same(folder, slices, dtype, tolerance):
     """Keys of the last layer have gone through all norms; bfloat16 has 8 bits, and three layers of random weights."""
     lvlm = VolumeLVLM(folder, dtype=dtype)
-    expected = prefilled(lvlm.base, lvlm.encode(slices))[-1][0].float()
+    expected = prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float()
     calls = []
     with pytest.MonkeyPatch.context() as patched, static_sequences.fused_norms(lvlm.base):
         rms_norm = torch.nn.functional.rms_norm
         patched.setattr(torch.nn.functional, "rms_norm", lambda *inputs: calls.append(1) or rms_norm(*inputs))
-        found = prefilled(lvlm.base, lvlm.encode(slices))[-1][0].float()
+        found = prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float()
     assert len(calls) == 4 * 3 + 1  # two of a layer and one each of its queries and keys; one at the end
     assert (found - expected).abs().mean() < tolerance * expected.abs().mean()
-    assert prefilled(lvlm.base, lvlm.encode(slices))[-1][0].float().equal(expected)
+    assert prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float().equal(expected)
 
 
 def test_graphs_are_kept_for_a_shape_and_dropped_with_it(folder, slices, graphs_on_a_cpu):

@@ -69,6 +69,24 @@ def test_vision_features_are_those_of_transformers(lvlm, slices):
         torch.testing.assert_close(one, joined(other), rtol=0, atol=1e-5)
 
 
+def test_the_last_volume_is_encoded_once(lvlm, slices, folder):
+    """Another image, weights that changed, slices changed in place, and training make another."""
+    volume = lvlm.encode(slices)
+    assert lvlm.encode(slices.clone()) is volume
+    lvlm.generate(volume, QUERIES)
+    fresh = VolumeLVLM(str(folder), max_new_tokens=12).generate(slices, QUERIES[:1])[0][0]
+    again = lvlm.generate(slices, QUERIES[:1])[0][0]
+    assert again.ids.tolist() == fresh.ids.tolist() and again.entropy == fresh.entropy
+    slices[0] = 0
+    other = lvlm.encode(slices)
+    assert other is not volume and not other.visual_embeds.equal(volume.visual_embeds)
+    with torch.no_grad():
+        lvlm.base.model.visual.patch_embed.proj.weight.mul_(2)
+    assert not lvlm.encode(slices).visual_embeds.equal(other.visual_embeds)
+    lvlm.unfreeze()
+    assert lvlm.encode(slices) is not lvlm.encode(slices)
+
+
 def test_slices_are_resized_to_the_models_size(folder):
     lvlm = VolumeLVLM(str(folder), slice_size=32)
     volume = lvlm.encode(torch.rand(2, 100, 80))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
-from .network_state import what_weights_are
+from .network_state import is_trained, what_weights_are
 from .split_attention import BranchMask, LayerPrefix
 
 
@@ -50,6 +50,24 @@ class EncodedVolume:
     kept: KeptPrefix = field(default_factory=KeptPrefix, repr=False, compare=False)
 
 
+class LastVolume:
+    """The volume that was encoded last: consecutive cases often ask about one image."""
+
+    def __init__(self) -> None:
+        self._network: Hashable = None
+        self._slices = torch.empty(0)
+        self._volume: EncodedVolume | None = None
+
+    def get(self, network: Hashable, slices: torch.Tensor, encode: Callable[[], EncodedVolume]) -> EncodedVolume:
+        """That of these slices and this state of the network, or a new one in its place."""
+        same = self._volume is not None and self._network == network and self._slices.device == slices.device
+        if not same or not torch.equal(self._slices, slices):
+            self._volume = None  # its memory is free before the next one is made
+            self._volume = encode()
+            self._network, self._slices = network, slices.clone()
+        return self._volume
+
+
 @torch.no_grad()
 def prefilled(base: Qwen3VLForConditionalGeneration, volume: EncodedVolume) -> tuple[LayerPrefix, ...]:
     """Keys and values of a volume's prefix in each layer; computed again only if the network has changed since.
@@ -66,8 +84,7 @@ def prefilled(base: Qwen3VLForConditionalGeneration, volume: EncodedVolume) -> t
     cache = DynamicCache(config=base.config.get_text_config())
     hidden_states(base, volume.prefix_ids[None], volume.position_ids[:, None], volume=volume, cache=cache)
     layers = tuple((layer.keys, layer.values) for layer in cache.layers)
-    # Not every optimizer counts its changes of weights (fused ones do not), so their state says nothing then.
-    if not any(weight.requires_grad for weight in base.parameters()):
+    if not is_trained(base):
         volume.kept.network, volume.kept.layers = network, layers
     return layers
 

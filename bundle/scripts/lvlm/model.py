@@ -20,8 +20,9 @@ from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
 from .decoding import Completion, KeptSequences, decode
-from .encoded_volume import EncodedVolume
+from .encoded_volume import EncodedVolume, LastVolume
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
+from .network_state import is_trained, what_weights_are
 from .prompts import INSTRUCTION, PromptBuilder
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
@@ -87,7 +88,7 @@ class VolumeLVLM(nn.Module):
         self.default_query = default_query
         self.packing = packing
         self._packing_is_checked = packing == "none"
-        self._kept_sequences = KeptSequences()
+        self._kept_sequences, self._last_volume = KeptSequences(), LastVolume()
         # The only state before loading: where the module lives, and the format that a checkpoint of it has.
         self.register_buffer("format_version", torch.tensor(1))
         self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
@@ -157,6 +158,8 @@ class VolumeLVLM(nn.Module):
     def encode(self, slices: torch.Tensor) -> EncodedVolume:
         """Vision features and prompt prefix of a volume.
 
+        A network that is not in training remembers the last volume: the same slices again give the same object.
+
         Args:
             slices: float [S, H, W] or [S, 3, H, W] in 0..1.
 
@@ -164,7 +167,11 @@ class VolumeLVLM(nn.Module):
             ValueError: another shape, sides that do not divide into visual tokens, or three channels for a model that
                 makes its own (see `vision.stretched_channels`).
         """
-        return self.encode_many([slices])[0]
+        # A MetaTensor would compare its meta data, and be kept with it.
+        slices = slices.as_tensor() if hasattr(slices, "as_tensor") else slices
+        if is_trained(self.base):
+            return self.encode_many([slices])[0]
+        return self._last_volume.get(what_weights_are(self.base), slices, lambda: self.encode_many([slices])[0])
 
     def encode_many(self, volumes: Sequence[torch.Tensor]) -> list[EncodedVolume]:
         """The same for several volumes of one size, in one call of the vision tower.

@@ -24,6 +24,11 @@ def where_weights_are(network: nn.Module) -> Hashable:
     return tuple(weight.data_ptr() for weight in network.parameters()), adapters, autocast
 
 
+def is_trained(network: nn.Module) -> bool:
+    """Whether weights may change. Not every optimizer counts its changes (fused ones do not): nothing is kept then."""
+    return any(weight.requires_grad for weight in network.parameters())
+
+
 def what_weights_are(network: nn.Module) -> Hashable:
     """Changes also when weights are changed in place: what the network computes then is something else."""
     # A tensor of inference mode counts no changes; it cannot be trained either.
