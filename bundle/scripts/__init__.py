@@ -12,6 +12,8 @@ One flow, one direction of imports: each line may import those above it, never t
 
     volume.cropped_mask                   a mask without the empty space around it
     volume.geometry                       where the shown slices lie in the source volume, and the way back
+    volume.failures                       why a volume cannot be used
+    volume.grid                           where the voxels of a file lie, whether a label lies on its image
     volume.voxel_values                   whether values can be HU, whether they are labels
     volume.io                             NIfTI to checked volumes
     volume.body_crop                      slices cropped to the body, so that air and table do not count

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from monai.data import Dataset, MetaTensor
 
 from ..errors import failure_of
 from ..targets import target_mask
 from ..volume.cropped_mask import CroppedMask
 from ..volume.geometry import SliceGeometry, shown_mask
-from ..volume.io import check_same_grid, read_volume
+from ..volume.grid import Grid, check_same_grid
+from ..volume.io import read_volume
 from ..volume.query_text import check_query
 from .datalist import DatalistError, read_datalist
 
@@ -155,7 +155,8 @@ def _read_masks(
         label, affine = read_volume(path, is_label=True)
         geometry = None if image is None else SliceGeometry.from_meta(image.meta)
         if geometry is not None:
-            _check_grid(label, affine, path, geometry, image.meta["filename_or_obj"])
+            source = Grid(geometry.source_shape, geometry.source_affine, image.meta["filename_or_obj"])
+            check_same_grid(Grid(label.shape, affine, path), source)
         found = {}
         for values in choices:
             mask = target_mask(label, values)
@@ -165,18 +166,6 @@ def _read_masks(
     except Exception as error:  # a bad label leaves the other queries alone
         _logger.debug("label %s cannot be read", path, exc_info=True)
         return dict.fromkeys(choices, error)
-
-
-def _check_grid(label: np.ndarray, affine: np.ndarray, path: str, geometry: SliceGeometry, image_path: str) -> None:
-    # Of the image's source only the grid is needed: no memory behind these tensors.
-    grids = (
-        MetaTensor(torch.zeros(1).expand(1, *shape), affine=torch.from_numpy(to_mm), meta={"filename_or_obj": name})
-        for shape, to_mm, name in (
-            (label.shape, affine, path),
-            (geometry.source_shape, geometry.source_affine, image_path),
-        )
-    )
-    check_same_grid(*grids)
 
 
 def _pair_sides(entries: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,26 @@
+"""Why a volume cannot be used."""
+
+from __future__ import annotations
+
+from ..errors import ReasonedError
+
+VOLUME_FAILURES = (
+    "missing_file",
+    "not_nifti",
+    "truncated_file",
+    "not_3d",
+    "several_channels",
+    "bad_header",
+    "bad_spacing",
+    "singular_affine",
+    "non_finite_voxels",
+    "constant_volume",
+    "not_labels",
+    "label_mismatch",
+)
+
+
+class VolumeError(ReasonedError):
+    """A volume that cannot be used; its reasons are VOLUME_FAILURES."""
+
+    reasons = VOLUME_FAILURES
