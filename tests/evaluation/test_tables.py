@@ -37,3 +37,13 @@ def test_every_row_of_the_tables_fits_its_header():
 def test_without_subsets_the_tables_have_one_row():
     text = summary_tables(statistics([row("a", 0.5, subset=None)], BOOTSTRAP))
     assert text[1].splitlines()[2].startswith("| all | 1 | 0.500") and len(text[1].splitlines()) == 3
+
+
+def test_every_table_of_masks_has_both_means():
+    # DSC of the targets: liver 0.2 and 0.4, spleen 0.9. Over queries 1.5 / 3 = 0.5, over targets (0.3 + 0.9) / 2 = 0.6.
+    rows = [row("a", 0.2), row("b", 0.4), row("c", 0.9, target="spleen")]
+    text = summary_tables(statistics(rows, BOOTSTRAP))
+    assert text[1].splitlines()[2].startswith("| all | 3 | 0.600 | ") and "| 0.500 | " in text[1]
+    kinds = text[text.index("### Query type") + 1].splitlines()
+    assert kinds[0].startswith("| query type | n | DSC, mean | DSC, macro |")
+    assert kinds[2].startswith("| A | 3 | 0.500 | 0.600 |")

@@ -121,18 +121,18 @@ def _robustness(groups: Mapping[str, Block]) -> str:
 
 
 def _breakdown(title: str, blocks: Mapping[str, Block], bounds: Sequence[str]) -> str:
-    header = [title.lower(), "n", "DSC, mean", "IoU, mean", "NSD, mean", "R_a", "box IoU", "called absent"]
+    header = [title.lower(), "n", "DSC, mean", "DSC, macro", "IoU, mean", "NSD, mean", "R_a", "box IoU"]
     rows = [
         [
             name,
             str(block["n"]),
             interval(block["DSC_mean"]),
-            *(plain(block[key]) for key in ("IoU_mean", "NSD_mean", "R_a", "box_iou", "called_absent")),
+            *(plain(block[key]) for key in ("DSC_macro", "IoU_mean", "NSD_mean", "R_a", "box_iou", "called_absent")),
             *(plain(block[f"{bound}_DSC_mean"]) for bound in bounds),
         ]
         for name, block in blocks.items()
     ]
-    return table([*header, *(f"DSC, {bound.replace('_', ' ')}" for bound in bounds)], rows)
+    return table([*header, "called absent", *(f"DSC, {bound.replace('_', ' ')}" for bound in bounds)], rows)
 
 
 def _absent(groups: Mapping[str, Block]) -> str:
