@@ -46,6 +46,25 @@ def test_listed_volume_in_the_shown_orientation(listed):
     assert anchor.key_index == 4
 
 
+@pytest.mark.parametrize(
+    ("crop_to_body", "expected"),
+    [
+        # Voxels of 8 mm: the body is columns 4..16 and rows 6..18, 96 mm; with 8 mm around it columns 3..17 and rows
+        # 5..19, which 56 pixels show at 4 pixels each. Columns 4..8 become 1..5, rows 6..18 become 1..13.
+        (True, [(4, 4, 20, 52)]),
+        # 20 columns and 24 rows on 56 pixels: columns times 2.8, rows times 7 / 3; pixels whose centres lie inside.
+        (False, [(11, 14, 22, 42)]),
+    ],
+)
+def test_the_body_fills_the_slice(listed, crop_to_body, expected):
+    for name in ("ct", "label"):
+        path = listed.with_name(f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(np.asarray(nib.load(path).dataobj), np.diag([8.0, 8.0, 5.0, 1.0])), path)
+    item = ListedVolumes(listed, num_slices=10, slice_size=56, crop_to_body=crop_to_body)[0]
+    assert components_to_boxes(item.masks[1, 4].numpy()) == expected
+    assert item.slices.shape == (10, 56, 56)
+
+
 def test_a_label_file_is_read_once_for_all_queries_of_a_volume(listed, monkeypatch):
     entries = json.loads(listed.read_text())
     listed.write_text(json.dumps(entries * 5))

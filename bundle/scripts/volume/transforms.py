@@ -1,8 +1,9 @@
 """Dictionary transforms between a CT volume and the shown slices, in both directions.
 
-In the order of use: :class:`LoadVolumed`, :class:`OrientByAffined`, :class:`SampleSlicesd`, :class:`WindowHUd`,
-:class:`ResizeSlicesd`, :class:`QueryToMetad`; after inference :class:`RestoreMaskd`. What the way back needs is kept in
-the image's meta data as plain arrays and text, so that it survives collating, decollating and indexing.
+In the order of use: :class:`LoadVolumed`, :class:`OrientByAffined`, :class:`SampleSlicesd`,
+:class:`.body_crop.CropToBodyd`, :class:`WindowHUd`, :class:`ResizeSlicesd`, :class:`QueryToMetad`; after inference
+:class:`RestoreMaskd`. What the way back needs is kept in the image's meta data as plain arrays and text, so that it
+survives collating, decollating and indexing.
 """
 
 from __future__ import annotations
