@@ -20,7 +20,7 @@ from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.evaluation.median_prior import MedianPrior
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.phantom.scan import SUBSETS
-from medvol_r1.training.sft import score_anchor
+from medvol_r1.training.validation import score_anchor
 from tqdm import tqdm
 
 WORDINGS = ("seen wordings", "unseen wordings")

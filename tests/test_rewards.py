@@ -15,12 +15,19 @@ from datasets import Dataset
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from medvol_r1 import rewards
-from medvol_r1.anchor import EvidenceAnchor, boxes_1000_to_px, format_completion
+from medvol_r1.anchor import EvidenceAnchor, boxes_1000_to_px, format_completion, parse_completion
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.losses import group_advantages
 from medvol_r1.metrics import dice
 from medvol_r1.propagation import SlicePropagator
-from medvol_r1.rewards import AxialReward, CompositeReward, ConsistencyReward, FormatReward, SpatialReward
+from medvol_r1.rewards import (
+    AxialReward,
+    CompositeReward,
+    ConsistencyReward,
+    FormatReward,
+    SpatialReward,
+    record_of,
+)
 from medvol_r1.targets import sft_anchor
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -89,9 +96,13 @@ def all_four(delta=5):
 
 def terms_of(text, mask=TARGET):
     """{R_f, R_a, R_s, R_c} of one completion."""
-    reward = all_four()
-    reward(completions=[text], masks=[mask], slices=[SLICES])
-    return {name: value for name, (value,) in reward.last.terms.items()}
+    record = all_four().record(completions=[text], masks=[mask], slices=[SLICES])
+    return {name: value for name, (value,) in record.terms.items()}
+
+
+def failure_of(text):
+    """Why a completion does not parse."""
+    return parse_completion(text, num_slices=SHAPE[0]).reason
 
 
 def test_examples_of_the_docstrings():
@@ -192,12 +203,11 @@ def test_absent_targets(text, mask, expected):
     assert [values[name] for name in ("R_a", "R_s", "R_c")] == [expected] * 3
 
 
-def test_a_target_between_the_shown_slices_counts_as_absent_and_is_logged():
+def test_a_target_between_the_shown_slices_counts_as_absent():
     reward = all_four()
     shown = TARGET[[0, 1, 2, 9, 10, 11]]  # the target is on 3..8
     slices = SLICES[:6]
     assert reward(completions=[answer(1), answer(2, A)], masks=[shown] * 2, slices=[slices] * 2) == [4.0, 1.0]
-    assert reward.last.absent_targets == 2
 
 
 # The pitfalls -------------------------------------------------------------------------------------------------------
@@ -248,9 +258,8 @@ def test_pitfall_3_r_s_compares_with_the_boxes_of_the_predicted_slice():
     ],
 )
 def test_pitfall_4_values_that_json_lets_pass_earn_nothing(json_text, reason):
-    reward = all_four()
-    assert one(reward, raw(json_text)) == 0.0
-    assert reward.last.failures == {reason: 1}
+    assert one(all_four(), raw(json_text)) == 0.0
+    assert failure_of(raw(json_text)) == reason
 
 
 GOOD = '{"key_slice": 6, "bbox_2d_list": [[200, 200, 400, 400]]}'
@@ -271,9 +280,9 @@ GOOD = '{"key_slice": 6, "bbox_2d_list": [[200, 200, 400, 400]]}'
 )
 def test_pitfall_5_exactly_one_block_of_each_in_order(text, reason):
     reward = all_four()
-    assert one(reward, raw(GOOD)) > 0.0 and reward.last.failures == {}
+    assert one(reward, raw(GOOD)) > 0.0
     assert one(reward, text) == 0.0
-    assert reward.last.failures == {reason: 1}
+    assert failure_of(text) == reason
 
 
 def test_pitfall_6_an_error_is_an_error_and_not_a_reward_of_zero():
@@ -284,7 +293,6 @@ def test_pitfall_6_an_error_is_an_error_and_not_a_reward_of_zero():
     reward = CompositeReward(terms={"R_c": ConsistencyReward(propagator=Broken())}, weights={"R_c": 1.0})
     with pytest.raises(RuntimeError, match="out of memory"):
         one(reward, answer(6, A, B))
-    assert reward.last is None
 
 
 @pytest.mark.parametrize("extra", [1, 3, 14])
@@ -297,9 +305,9 @@ def test_pitfall_7_spurious_boxes_cost(extra):
 
 def test_pitfall_7_the_number_of_boxes_is_bounded():
     boxes = ", ".join("[200, 200, 400, 400]" for _ in range(17))
-    reward = all_four()
-    assert one(reward, raw(f'{{"key_slice": 6, "bbox_2d_list": [{boxes}]}}')) == 0.0
-    assert reward.last.failures == {"too_many_boxes": 1}
+    text = raw(f'{{"key_slice": 6, "bbox_2d_list": [{boxes}]}}')
+    assert one(all_four(), text) == 0.0
+    assert failure_of(text) == "too_many_boxes"
 
 
 def test_pitfall_8_a_wrong_answer_earns_its_form_and_no_floor():
@@ -307,12 +315,11 @@ def test_pitfall_8_a_wrong_answer_earns_its_form_and_no_floor():
     assert terms_of("?") == dict.fromkeys(("R_f", "R_a", "R_s", "R_c"), 0.0)
 
 
-def test_pitfall_13_failures_keep_their_place_and_are_counted():
+def test_pitfall_13_failures_keep_their_place():
     reward = all_four()
     texts = ["?", answer(6, A, B), raw("{"), "!"]
     totals = reward(completions=texts, masks=[TARGET] * 4, slices=[SLICES] * 4)
     assert [total > 0 for total in totals] == [False, True, False, False]
-    assert reward.last.failures == {"missing_tag": 2, "invalid_json": 1}
 
 
 # Sharing within a call ----------------------------------------------------------------------------------------------
@@ -381,40 +388,65 @@ def test_with_medsam2_it_is_the_dice_of_the_window():
 # Composite ----------------------------------------------------------------------------------------------------------
 
 
-def test_composite_is_the_weighted_sum_and_keeps_what_to_log():
+def test_composite_is_the_weighted_sum_and_says_what_it_is_made_of():
     reward = CompositeReward(
         terms={"R_f": FormatReward(), "R_a": AxialReward(), "R_s": SpatialReward()},
         weights={"R_s": 2.0, "R_f": 1.0, "R_a": 0.0},
     )
-    assert reward.last is None
     texts = [answer(6, A), answer(4, A), "?"]
     # 1 * 1 + 0 * 1 + 2 * 1/2; 1 * 1 + 0 * 1/2 + 2 * 1
-    totals = reward(completions=texts, masks=[TARGET] * 3, slices=[SLICES] * 3)
+    columns = {"completions": texts, "masks": [TARGET] * 3, "slices": [SLICES] * 3}
+    totals = reward(**columns)
     assert totals == pytest.approx([2.0, 3.0, 0.0], abs=1e-5)
-    assert reward.last.totals == totals
-    assert reward.last.terms["R_a"] == [1.0, 0.5, 0.0]  # logged, though its weight is 0
-    assert reward.last.best == 3.0
-    assert reward.last.failures == {"missing_tag": 1} and reward.last.absent_targets == 0
+    record = reward.record(**columns)
+    assert record.totals == totals and record == record_of(reward, **columns)
+    assert record.terms["R_a"] == [1.0, 0.5, 0.0]  # said, though its weight is 0
+    assert record.best == 3.0
+
+
+def test_a_term_that_does_not_apply_is_left_out():
+    def short_ones(completions, **columns):
+        return [0.5 if len(text) < 3 else None for text in completions]
+
+    both = CompositeReward(terms={"short": short_ones, "R_f": FormatReward()}, weights={"short": 2.0, "R_f": 1.0})
+    columns = {"completions": ["?", answer(6, A)], "masks": [TARGET] * 2}
+    record = both.record(**columns)  # 2 * 1/2 + 1 * 0, and 1 * 1
+    assert record.totals == both(**columns) == [1.0, 1.0]
+    assert record.terms == {"short": [0.5, None], "R_f": [0.0, 1.0]}
+    alone = CompositeReward(terms={"short": short_ones}, weights={"short": 2.0})
+    assert alone(**columns) == [1.0, None]
+
+
+def test_a_plain_function_is_a_reward():
+    def length(completions, **columns):
+        return [None if not text else len(text) for text in completions]
+
+    record = record_of(length, ["abc", ""], masks=[TARGET] * 2)
+    assert (record.totals, record.terms, record.best) == ([3.0, None], {}, None)
+
+    def broken(completions, **columns):
+        return [math.nan]
+
+    with pytest.raises(ValueError, match="The reward 'broken' of completion 0 is nan; .* a finite number, or None"):
+        record_of(broken, ["abc"])
 
 
 def test_the_true_anchor_earns_the_best_value_where_propagation_is_perfect():
     mask = np.zeros(SHAPE, dtype=bool)
     mask[:, 4:8, 8:16] = True
-    reward = all_four()
-    assert one(reward, answer(6, A), mask) == pytest.approx(reward.last.best, abs=1e-5) == 4.0
+    record = all_four().record(completions=[answer(6, A)], masks=[mask], slices=[SLICES])
+    assert record.totals == pytest.approx([record.best], abs=1e-5) and record.best == 4.0
 
 
 def test_all_completions_unparsable():
-    reward = all_four()
-    assert reward(completions=["?", "", "<think>"], masks=[TARGET] * 3, slices=[SLICES] * 3) == [0.0] * 3
-    assert reward.last.failures == {"missing_tag": 3}
+    assert all_four()(completions=["?", "", "<think>"], masks=[TARGET] * 3, slices=[SLICES] * 3) == [0.0] * 3
 
 
 def test_no_completions():
     assert all_four()(completions=[], masks=[], slices=[]) == []
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, None])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_reward_that_is_no_number_is_named(value):
     def odd(completions, **columns):
         return [0.5, value]
@@ -529,9 +561,7 @@ def test_a_text_may_come_as_a_message(wrapped):
     + [[{"role": "assistant", "content": answer(6, A)}] * 2],
 )
 def test_what_is_neither_a_text_nor_one_message_is_a_failure(odd):
-    reward = all_four()
-    assert one(reward, odd) == 0.0
-    assert reward.last.failures == {"not_text": 1}
+    assert one(all_four(), odd) == 0.0
 
 
 def test_columns_that_a_reward_does_not_read_are_ignored():
@@ -588,10 +618,9 @@ def test_they_run_inside_trl_s_trainer(tmp_path):
 
     columns = {"masks": [TARGET.astype(int).tolist()], "slices": [SLICES.tolist()], "target": ["liver"]}
     prompt = [[{"role": "user", "content": "the liver"}]]
-    composite = all_four(delta=2)
     trainer = trl.GRPOTrainer(
         model=model,
-        reward_funcs=[composite, FormatReward(), SpatialReward()],
+        reward_funcs=[all_four(delta=2), FormatReward(), SpatialReward()],
         args=trl.GRPOConfig(
             output_dir=str(tmp_path), max_steps=1, num_generations=4, per_device_train_batch_size=4,
             max_completion_length=128, reward_weights=[1.0, 0.0, 0.0], loss_type="grpo", report_to="none",
@@ -607,6 +636,5 @@ def test_they_run_inside_trl_s_trainer(tmp_path):
     assert seen["CompositeReward"] == pytest.approx(expected, abs=1e-6)
     assert seen["FormatReward"] == [1.0, 1.0, 1.0, 0.0]
     assert seen["SpatialReward"] == pytest.approx([1.0, 1.0, 0.0, 0.0], abs=1e-6)
-    assert composite.last.failures == {"missing_tag": 1}
     advantages = group_advantages(torch.tensor(expected)).tolist()
     assert list(trainer._logs["advantages"]) == pytest.approx(advantages, abs=1e-5)

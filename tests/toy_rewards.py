@@ -1,6 +1,11 @@
 """A reward that a random model earns by chance, so that there is something to learn without a trained one."""
 
 
+def prompt_words(prompts, completions, **columns):
+    """The number of words of what was asked."""
+    return [len(text.split()) for text in prompts]
+
+
 class VowelReward:
     """The share of vowels among a completion's characters."""
 

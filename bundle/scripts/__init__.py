@@ -8,7 +8,7 @@ One flow, one direction of imports: each line may import those above it, never t
     anchor                                the answer: key slice, boxes; parsing, formatting, 0-1000 codec
     slice_prompt                          where propagation starts: boxes on a slice
     metrics                               visibility of the key slice, matched box IoU, DSC and IoU of masks
-    device                                which device to compute on
+    device                                which device to compute on, and whether in bfloat16
 
     volume.cropped_mask                   a mask without the empty space around it
     volume.geometry                       where the shown slices lie in the source volume, and the way back
@@ -106,12 +106,16 @@ One flow, one direction of imports: each line may import those above it, never t
     benchmark.tables                      systems side by side
     benchmark.mask_benchmark              scores the masks of several systems
 
-    training.resuming                     stopping at a signal, going on bit for bit
+    training.distributed                  how many processes train together
+    training.trainable                    which weights are trained
+    training.non_finite                   no step on a gradient that is not a number
+    training.resuming                     ending a run at any time, going on bit for bit
+    training.validation                   validation of anchors while a model is trained
     training.reference_policy             the frozen policy of the KL term
     training.rollouts                     completions of a volume's queries, sampled and rewarded
     training.grpo_logging                 what a step of GRPO shows in TensorBoard
     training.wall_clock                   a learning rate that ends with the time
-    training.sft                          engines of stage 1: training, validation
+    training.sft                          engine of stage 1
     training.grpo                         engine of stage 2
 
     propagator_training.random_shapes     label volumes of shapes without names

@@ -1,6 +1,9 @@
-"""Which device to compute on, from the name in a config."""
+"""Which device to compute on, and whether in bfloat16, from what a config says."""
 
 from __future__ import annotations
+
+import logging
+from typing import Literal
 
 import torch
 
@@ -26,3 +29,35 @@ def select_device(name: str) -> torch.device:
             "use cpu or auto (config key `device`)."
         )
     return device
+
+
+def select_bf16(setting: bool | Literal["auto"], device: torch.device) -> bool:
+    """Whether to compute under bfloat16 autocast; what `auto` takes is logged.
+
+    Without it in hardware bfloat16 is emulated, and several times slower than float32.
+
+    Args:
+        setting: True, False, or `auto`: where the device has bfloat16 in hardware.
+        device: to compute on.
+
+    Raises:
+        ValueError: another setting.
+    """
+    if setting != "auto":
+        if not isinstance(setting, bool):
+            raise ValueError(f"bf16 is {setting!r}; legal are true, false and auto (config key `bf16`).")
+        return setting
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            there = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        there = device.type == "cpu" and _cpu_has_bf16()
+    taken = "bfloat16" if there else "float32: it has no bfloat16 in hardware"
+    logging.getLogger(__name__).info("bf16 is auto: on %s training computes in %s.", device, taken)
+    return there
+
+
+def _cpu_has_bf16() -> bool:
+    """AVX512-BF16 or AMX, as PyTorch sees the processor; False where it does not say (before 2.12, and not x86)."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

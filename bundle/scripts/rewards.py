@@ -2,7 +2,8 @@
 
 All follow TRL's contract, `reward(completions=[...], masks=[...], slices=[...], **columns) -> list[float]`: one value
 for each completion, columns that a reward does not read are ignored, and a completion is a text or TRL's list of one
-message `[{"role": "assistant", "content": text}]`.
+message `[{"role": "assistant", "content": text}]`. Any function of that contract is a reward, alone or as a term of the
+sum; None instead of a value says that it does not apply to a completion.
 
 - `masks`: for each completion the target on the shown slices, [S, H, W], nonzero is foreground.
 - `slices`: for each completion the shown slices, [S, H, W] or [S, 3, H, W], float in 0..1. Completions of one volume
@@ -17,7 +18,6 @@ exception becomes a 0.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,7 @@ from .propagation import SlicePropagator
 from .targets import components_to_boxes
 
 Answer = EvidenceAnchor | ParseFailure
-Reward = Callable[..., list[float]]
+Reward = Callable[..., Sequence[float | None]]
 
 
 class FormatReward:
@@ -170,29 +170,44 @@ class ConsistencyReward:
 
 @dataclass(frozen=True)
 class RewardRecord:
-    """What one call of a `CompositeReward` gave, for logging.
+    """What a reward gave, with what it is made of.
 
     Args:
-        terms: the values of each term, unweighted, in the order of the completions.
-        totals: the weighted sums.
-        best: the largest possible weighted sum.
-        failures: how many completions did not parse, by reason (`anchor.FAILURE_REASONS`); reasons without any are
-            left out.
-        absent_targets: completions whose target is on none of the shown slices.
+        totals: what is optimised, one a completion; None where nothing applies.
+        terms: the values of each term, unweighted, in the order of the completions; None where it does not apply.
+        best: the largest possible total, None where that is not known.
     """
 
-    terms: dict[str, list[float]]
-    totals: list[float]
-    best: float
-    failures: dict[str, int]
-    absent_targets: int
+    totals: list[float | None]
+    terms: dict[str, list[float | None]]
+    best: float | None
+
+
+def record_of(reward: Reward, completions: Sequence[Any], **columns: Any) -> RewardRecord:
+    """What any reward gives: with its terms if it has such, else its values alone.
+
+    >>> record_of(lambda completions, **columns: [float(len(text)) for text in completions], ["a", "bcd"])
+    RewardRecord(totals=[1.0, 3.0], terms={}, best=None)
+
+    Args:
+        reward: of TRL's contract; what also has the method `record` says its terms.
+        completions: see above.
+        columns: see above.
+
+    Raises:
+        ValueError: a value that is not a finite number, or not one value for each completion.
+    """
+    if hasattr(reward, "record"):
+        return reward.record(completions=completions, **columns)
+    name = getattr(reward, "__name__", type(reward).__name__)
+    values = reward(completions=completions, **columns)
+    return RewardRecord(totals=_checked(name, values, len(completions)), terms={}, best=None)
 
 
 class CompositeReward:
     """R_total: the weighted sum of the terms (the paper's has R_f, R_a, R_s and R_c, each of weight 1).
 
-    `last` holds the `RewardRecord` of the latest call, None before the first. Its `best` is the sum of the weights, as
-    every term ends at 1.
+    A term that gives None for a completion is left out of its sum, as in TRL; where all do, so does the sum.
 
     >>> mask = np.zeros((3, 10, 10), dtype=bool)
     >>> mask[0, 0, :2] = mask[1, 0, :8] = True
@@ -200,8 +215,9 @@ class CompositeReward:
     >>> text = '<think></think><answer>{"key_slice": 1, "bbox_2d_list": [[0, 0, 200, 100]]}</answer>'
     >>> reward(completions=[text, "no idea"], masks=[mask, mask])  # 1 * 1 + 2 * 2 / 8, and 0
     [1.5, 0.0]
-    >>> reward.last.best, reward.last.terms["R_a"], reward.last.failures
-    (3.0, [0.25, 0.0], {'missing_tag': 1})
+    >>> record = reward.record(completions=[text, "no idea"], masks=[mask, mask])
+    >>> record.terms["R_a"], record.best
+    ([0.25, 0.0], 3.0)
 
     Args:
         terms: rewards by name, values in 0..1.
@@ -219,26 +235,22 @@ class CompositeReward:
         if not all(math.isfinite(weight) and weight >= 0 for weight in weights.values()) or not any(weights.values()):
             raise ValueError(f"`weights` is {dict(weights)}; give finite numbers >= 0, one of them above 0.")
         self.terms, self.weights = dict(terms), dict(weights)
-        self.last: RewardRecord | None = None
 
-    def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
+    def __call__(self, completions: Sequence[Any], **columns: Any) -> list[float | None]:
+        return self.record(completions, **columns).totals
+
+    def record(self, completions: Sequence[Any], **columns: Any) -> RewardRecord:
+        """The weighted sums and what they are made of; their best is the sum of the weights, as each term ends at 1."""
         values = {
-            name: _checked(name, term(completions=completions, masks=masks, **columns), len(completions))
+            name: _checked(name, term(completions=completions, **columns), len(completions))
             for name, term in self.terms.items()
         }
-        totals = [
-            sum(self.weights[name] * value for name, value in zip(values, row, strict=True))
-            for row in zip(*values.values(), strict=True)
-        ]
-        cases = _read(completions, masks)
-        self.last = RewardRecord(
-            terms=values,
-            totals=totals,
-            best=sum(self.weights.values()),
-            failures=dict(Counter(answer.reason for answer, _ in cases if isinstance(answer, ParseFailure))),
-            absent_targets=sum(not mask.any() for _, mask in cases),
-        )
-        return totals
+        totals = [self._total(dict(zip(values, row, strict=True))) for row in zip(*values.values(), strict=True)]
+        return RewardRecord(totals=totals, terms=values, best=sum(self.weights.values()))
+
+    def _total(self, values: Mapping[str, float | None]) -> float | None:
+        weighted = [self.weights[name] * value for name, value in values.items() if value is not None]
+        return sum(weighted) if weighted else None
 
 
 def _value(answer: Answer, mask: np.ndarray, measure: Callable[[EvidenceAnchor, np.ndarray], float]) -> float:
@@ -296,13 +308,16 @@ def _check_volumes(volumes: Sequence[ArrayLike], cases: Sequence[tuple[Answer, n
             raise ValueError(f"slices[{i}] has the shape {shape}, masks[{i}] {mask.shape}; they must agree in S, H, W.")
 
 
-def _checked(name: str, values: Sequence[float], count: int) -> list[float]:
+def _checked(name: str, values: Sequence[float | None], count: int) -> list[float | None]:
     if len(values) != count:
         raise ValueError(f"The reward {name!r} gave {len(values)} values for {count} completions.")
     for i, value in enumerate(values):
-        if value is None or not math.isfinite(value):
-            raise ValueError(f"The reward {name!r} of completion {i} is {value}; it must be a finite number.")
-    return [float(value) for value in values]
+        if value is not None and not math.isfinite(value):
+            raise ValueError(
+                f"The reward {name!r} of completion {i} is {value}; it must be a finite number, or None where it does "
+                "not apply."
+            )
+    return [None if value is None else float(value) for value in values]
 
 
 def _text(completion: Any) -> Any:

@@ -168,7 +168,8 @@ def test_the_overlay_trains_validates_and_writes(tmp_path, monkeypatch, freeze):
     assert any(name.startswith("vision_encoder.backbone.blocks") for name in names) is not freeze
     assert any(name.startswith("mask_decoder.transformer") for name in names)
     assert any(name.startswith("memory_attention") for name in names)
-    assert load_medsam2(tmp_path / "run" / "model").image_size == 32 and (tmp_path / "run" / "last.pt").is_file()
+    assert load_medsam2(tmp_path / "run" / "model").image_size == 32
+    assert (tmp_path / "run" / "checkpoints" / "checkpoint.pt").is_file()
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 """The training engine of the propagator: it learns, it resumes, it freezes what it is told to."""
 
+import copy
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ignite.engine import Events
+from ignite.engine import Engine, Events
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.propagation import SlicePropagator
@@ -16,11 +18,11 @@ from medvol_r1.propagator_training.evaluator import PropagatorEvaluator, evaluat
 from medvol_r1.propagator_training.loss import PropagatorLoss, mask_loss
 from medvol_r1.propagator_training.random_shapes import FIRST_SHAPE, RandomShapes
 from medvol_r1.propagator_training.trainer import (
+    MovingAverage,
     PretrainedSaver,
     PropagatorTrainer,
     match_memory_scale,
     parameter_groups,
-    resume_and_save,
 )
 from monai.bundle import ConfigWorkflow
 from monai.utils import set_determinism
@@ -86,24 +88,43 @@ def test_every_trained_parameter_gets_a_gradient(pool):
     assert any("memory_encoder" in name and grad.abs().sum() > 0 for name, grad in trained.items())
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(pool, tmp_path):
-    def run(folder, stop_after=None):
-        trainer = make_trainer(pool, clip_lengths=(1,), epochs=3)
-        parts = {"network": trainer.network, "optimizer": trainer.optimizer, "trainer": trainer}
-        resume_and_save(trainer, parts, folder)
-        if stop_after:
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda e: e.state.epoch == stop_after and e.terminate())
-        trainer.run()
-        return trainer
+def test_clips_go_on_in_the_middle_of_an_epoch(pool):
+    loader = make_trainer(pool, epochs=3, epoch_length=4).data_loader
+    loader.epoch, loader.first = 2, 3
+    (last,) = loader
+    assert all(torch.equal(value, loader.batch(2, 3)[name]) for name, value in last.items())
 
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "parts").mkdir()
-    whole = run(tmp_path / "whole")
-    run(tmp_path / "parts", stop_after=1)
-    resumed = run(tmp_path / "parts")
-    assert resumed.state.epoch == 3 and resumed.state.iteration == 6
-    for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=1e-6)
+
+def test_the_average_comes_back_with_its_warmth():
+    model = torch.nn.Linear(1, 1)
+
+    def attached(average):
+        engine = Engine(lambda engine, batch: model.weight.data.add_(1.0))
+        average.attach(engine)
+        return engine
+
+    average = MovingAverage(model, momentum=0.1, momentum_warmup=0.5, warmup_iters=5)
+    engine = attached(average)
+    engine.run(range(3))
+    kept, weight = copy.deepcopy(average.state_dict()), model.weight.data.clone()
+    engine.run(range(2))
+    expected = average.ema_model.weight.clone()
+    model.weight.data.copy_(weight)
+    again = MovingAverage(model, momentum=0.1, momentum_warmup=0.5, warmup_iters=5)
+    engine = attached(again)
+    again.load_state_dict(kept)
+    engine.run(range(2))
+    assert torch.equal(again.ema_model.weight, expected)
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights(pool):
+    trainer = make_trainer(pool, clip_lengths=(1,), epochs=1, epoch_length=1)
+    before = {name: weight.clone() for name, weight in trainer.network.named_parameters()}
+    clean = trainer.loss_function
+    trainer.loss_function = lambda *arguments: clean(*arguments) | {"loss": clean(*arguments)["loss"] * math.nan}
+    with pytest.raises(FloatingPointError, match="Step 1: the gradient is non-finite"):
+        trainer.run()
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.network.named_parameters())
 
 
 def test_saved_model_loads_for_the_driver(pool, tmp_path):
@@ -266,7 +287,7 @@ def test_configs_run_both_stages(tmp_path, monkeypatch):
         workflow.run()
         assert workflow.check_properties() == []
         assert load_medsam2(tmp_path / name / "model").image_size == 32
-        assert (tmp_path / name / "last.pt").is_file()
+        assert (tmp_path / name / "checkpoints" / "checkpoint.pt").is_file()
         events = EventAccumulator(str(tmp_path / name))
         events.Reload()
         assert {"loss", "extent_dice"} <= set(events.Tags()["scalars"])

@@ -61,7 +61,7 @@ def test_it_trains_logs_saves_and_goes_on(weights, tmp_path):
     workflow = workflow_of([CONFIG], tmp_path, max_steps=2, **weights)
     workflow.run()
     state = workflow.parser.get_parsed_content("train#trainer").state
-    assert (state.iteration, state.epoch) == (2, 2)
+    assert state.iteration == 2
     assert [file.name for file in (tmp_path / "checkpoints").iterdir()] == ["checkpoint.pt"]
     VolumeLVLM(str(tmp_path / "lvlm")).load()
     events = [EventAccumulator(str(file)).Reload() for file in (tmp_path / "tensorboard").iterdir()]
@@ -69,13 +69,33 @@ def test_it_trains_logs_saves_and_goes_on(weights, tmp_path):
     assert {"reward/R_f", "reward/R_a", "reward/R_s", "reward/R_c", "reward/total", "policy/kl", "loss"} <= scalars
     assert {"R_a", "box_iou", "format_rate"} <= scalars  # of the validation
     assert any(log.Tags()["images"] for log in events)
-    # A longer run of the same command goes on, whatever its epochs are.
+    # A longer run of the same command goes on, to its own end.
     longer = workflow_of([CONFIG], tmp_path, max_steps=5, **(weights | {"validate_every": 3}))
     longer.run()
-    state = longer.parser.get_parsed_content("train#trainer").state
-    assert (state.epoch_length, state.max_epochs, state.iteration) == (3, 2, 6)
+    assert longer.parser.get_parsed_content("train#trainer").state.iteration == 5
+    assert longer.parser.get_parsed_content("validate#evaluator").state.epoch == 5  # the last step is validated
     checkpoint = torch.load(tmp_path / "checkpoints" / "checkpoint.pt", weights_only=True)
-    assert checkpoint["trainer"]["iteration"] == checkpoint["lr_scheduler"]["last_epoch"] == 6
+    assert checkpoint["trainer"]["iteration"] == checkpoint["lr_scheduler"]["last_epoch"] == 5
+
+
+def test_any_function_of_trl_s_contract_is_a_reward(weights, tmp_path):
+    plain = {"_target_": "toy_rewards.prompt_words", "_mode_": "callable"}
+    workflow = workflow_of([CONFIG], tmp_path, max_steps=1, reward=plain, **weights)
+    workflow.run()
+    scalars = [EventAccumulator(str(file)).Reload() for file in (tmp_path / "tensorboard").iterdir()]
+    tags = {tag: log for log in scalars for tag in log.Tags()["scalars"]}
+    assert {tag for tag in tags if tag.startswith("reward/")} == {"reward/total"}  # it says no terms
+    (total,) = tags["reward/total"].Scalars("reward/total")
+    item = workflow.parser.get_parsed_content("train#dataset")[0]
+    assert total.value == pytest.approx(sum(len(text.split()) for text in item.texts) / len(item.texts))
+
+
+def test_several_processes_are_refused_before_anything_is_written(weights, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError) as failed:
+        workflow_of([CONFIG], tmp_path / "out", max_steps=1, **weights)
+    assert "WORLD_SIZE is 2" in str(failed.value.__cause__)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=lambda path: path.stem)
@@ -88,7 +108,6 @@ def test_an_ablation_runs_and_changes_what_it_says(path, weights, tmp_path):
     kind, _, which = path.stem.rpartition("_")
     if kind == "no":
         assert on == {"R_f", "R_a", "R_s", "R_c"} - {f"R_{which[1]}"}
-        assert reward.last.best == 3
     else:
         assert on == {"R_f", "R_a", "R_s", "R_c"}
     if kind == "delta":
@@ -97,7 +116,8 @@ def test_an_ablation_runs_and_changes_what_it_says(path, weights, tmp_path):
         # Nothing parses, so no group has a better and a worse answer, and nothing is learned.
         start = VolumeLVLM(str(tmp_path / "untrained_lvlm")).load().state_dict()
         end = VolumeLVLM(str(tmp_path / "lvlm")).load().state_dict()
-        assert reward.last.failures and set(reward.last.totals) == {0.0}
+        (rollouts,) = workflow.parser.get_parsed_content("train#trainer").state.output["rollouts"]
+        assert set(rollouts.record.totals) == {0.0}
         assert all(torch.equal(weight, end[name]) for name, weight in start.items())
 
 

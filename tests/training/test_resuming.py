@@ -1,5 +1,6 @@
-"""A run that is stopped or killed and goes on ends with the weights of one that never was, bit for bit on a CPU."""
+"""A run that is stopped, killed and goes on ends with the weights of one that never was, bit for bit on a CPU."""
 
+import logging
 import multiprocessing
 import os
 import random
@@ -12,62 +13,99 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
-from medvol_r1.training.resuming import RandomStates, StopAtSigterm, replaced_checkpoint
+from medvol_r1.training.resuming import (
+    RandomStates,
+    ResumableRun,
+    ResumableSampler,
+    StopAtSigterm,
+    replaced_checkpoint,
+)
 from monai.bundle import ConfigWorkflow
+from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
+from monai.handlers import LrScheduleHandler
 from safetensors.torch import load_file
 from tiny_models import save_random_lvlm
+from transformers import get_cosine_schedule_with_warmup
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
-STEPS = 4
+STEPS = 6
+# Three volumes in batches of two: the second batch of each pass is shorter, and six steps are three passes.
+VOLUMES = {
+    "max_steps": STEPS,
+    "validate_every": 4,
+    "checkpoint_every": 2,
+    "batch_size": 2,
+    "num_slices": 3,
+    "slice_size": 32,
+    "validation_volumes": 1,
+    "subsets": ["organs"],
+    "train_dataset#num_volumes": 3,
+}
+RUNS = {
+    "train.json": VOLUMES
+    | {"queries_per_volume": 1, "lora_rank": 2, "learning_rate": 0.01, "network_def#max_new_tokens": 4},
+    "pretrain_vision.json": VOLUMES,
+    "train_grpo.json": VOLUMES
+    | {
+        "reward#terms#vowels": {"_target_": "toy_rewards.VowelReward"},
+        "reward#weights#vowels": 1.0,
+        "rollouts_every": 100,
+        "queries_per_volume": 1,
+        "num_generations": 3,
+        "num_iterations": 2,
+        "max_new_tokens": 8,
+        "lora_rank": 2,
+        "learning_rate": 0.01,
+    },
+    "train_propagator.json": {
+        "image_size": 32,
+        "random_volumes": 2,
+        "phantom_volumes": 1,
+        "validation_volumes": 1,
+        "epochs": 2,
+        "epoch_length": 3,
+        "warmup_steps": 2,
+        "checkpoint_every": 2,
+        "clips": 2,
+        "clip_lengths": [2],
+        "val_interval": 1,
+    },
+}
 
 
-def train(folder, weights, signal_number=None):
-    """What `monai.bundle run` does with train_grpo.json, small; a signal reaches the process in the midst of step 3."""
+def train(name, folder, weights, strike=None):
+    """What `monai.bundle run` does with a config, small; a signal reaches the process in the midst of a step."""
     torch.set_num_threads(1)
     sys.path.insert(0, str(BUNDLE))
+    models = {"lvlm_path": str(weights / "lvlm")} if name != "train_propagator.json" else {}
+    models |= {"medsam2_path": str(weights / "medsam2")} if name == "train_grpo.json" else {}
     workflow = ConfigWorkflow(
-        str(BUNDLE / "configs" / "train_grpo.json"),
+        str(BUNDLE / "configs" / name),
         workflow_type="train",
         logging_file=False,
         bundle_root=str(BUNDLE),
         output_dir=str(folder),
-        lvlm_path=str(weights / "lvlm"),
-        medsam2_path=str(weights / "medsam2"),
-        **{"reward#terms#vowels": {"_target_": "toy_rewards.VowelReward"}, "reward#weights#vowels": 1.0},
-        max_steps=STEPS,
-        validate_every=2,
-        checkpoint_every=2,
-        rollouts_every=100,
-        train_volumes=3,  # the third batch begins another pass
-        batch_size=1,
-        num_slices=4,
-        slice_size=32,
-        queries_per_volume=2,
-        num_generations=3,
-        num_iterations=2,
-        max_new_tokens=8,
-        validation_volumes=1,
-        subsets=["organs"],
-        lora_rank=2,
-        learning_rate=0.01,
+        device="cpu",
+        **models,
+        **RUNS[name],
     )
     workflow.initialize()
     trainer = workflow.parser.get_parsed_content("train#trainer")
     # A dropout draws from the global generator, whose state must be right as well.
-    for name, module in list(workflow.parser.get_parsed_content("network").named_modules()):
-        if name.endswith("lora_dropout"):
+    for module_name, module in list(trainer.network.named_modules()):
+        if module_name.endswith("lora_dropout"):
             module["default"] = torch.nn.Dropout(0.2)
-    if signal_number is not None:
-
-        def strike(engine):
-            if engine.state.iteration == 3 and not struck:  # two passes a step, one signal
-                struck.append(True)
-                os.kill(os.getpid(), signal_number)
-
+    if strike is not None:
+        number, step = strike
         struck: list[bool] = []
 
-        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, strike)
+        def send(engine):
+            if engine.state.iteration == step and not struck:  # several passes a step, one signal
+                struck.append(True)
+                os.kill(os.getpid(), number)
+
+        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, send)
     workflow.run()
 
 
@@ -79,21 +117,28 @@ def run(tmp_path_factory):
     build_tiny_medsam2().save_pretrained(weights / "medsam2")
     # The imports, which take longest, are made once: processes are forks of a server that has done nothing else.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_grpo_resuming"])
+    context.set_forkserver_preload(["test_resuming"])
 
-    def in_a_process(folder, signal_number=None):
-        process = context.Process(target=train, args=(folder, weights, signal_number))
+    def in_a_process(name, folder, strike=None):
+        process = context.Process(target=train, args=(name, folder, weights, strike))
         process.start()
         process.join(300)
         return process.exitcode
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)  # for the server
+        for folder in (Path(__file__).parent, Path(__file__).parents[1]):  # for the server
+            patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         yield in_a_process
 
 
 def state_of(folder):
     return torch.load(folder / "checkpoints" / "checkpoint.pt", weights_only=True)
+
+
+def result_of(folder):
+    """The weights that a finished run saved; None before."""
+    saved = [*folder.glob("lvlm/*.safetensors"), *folder.glob("model/*.safetensors")]
+    return load_file(saved[0]) if saved else None
 
 
 def tensors_of(value, path=""):
@@ -115,39 +160,130 @@ def assert_equal(one, other):
         assert same, name
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(run, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    assert run(folder) == 0
-    return folder
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_that_was_stopped_and_killed_goes_on_to_the_same_weights(run, name, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run(name, whole) == 0
+    assert state_of(whole)["trainer"]["iteration"] == STEPS  # though validations do not divide it
+    assert max(state_of(whole)["lr_scheduler"]["_last_lr"]) == pytest.approx(0.0, abs=1e-12)
+
+    assert run(name, broken, (signal.SIGTERM, 3)) == 128 + signal.SIGTERM
+    stopped = state_of(broken)
+    assert stopped["trainer"]["iteration"] == 3
+    assert run(name, broken, (signal.SIGKILL, 6)) == -signal.SIGKILL
+    assert state_of(broken)["trainer"]["iteration"] == 4
+    if name != "train_propagator.json":  # what is not finished is not saved as a result; that one is, epoch by epoch
+        assert result_of(broken) is None
+    assert run(name, broken) == 0
+    assert_equal(state_of(whole), state_of(broken))
+    assert_equal(result_of(whole), result_of(broken))
+    # Equal means something: meanwhile weights were learned.
+    before, after = (state["network"] for state in (stopped, state_of(whole)))
+    assert any(not torch.equal(weight, after[key]) for key, weight in before.items())
 
 
-@pytest.mark.parametrize(
-    "number, exit_code, iterations",
-    [(signal.SIGTERM, 128 + signal.SIGTERM, 3), (signal.SIGKILL, -signal.SIGKILL, 2)],
-    ids=["SIGTERM", "kill -9"],
-)
-def test_a_run_that_was_ended_goes_on_to_the_same_weights(run, uninterrupted, tmp_path, number, exit_code, iterations):
-    assert run(tmp_path, number) == exit_code
-    assert not (tmp_path / "lvlm").exists()  # what is not finished is not saved as a result
-    stopped = state_of(tmp_path)
-    assert stopped["trainer"]["iteration"] == iterations
-    assert run(tmp_path) == 0
-    whole, resumed = state_of(uninterrupted), state_of(tmp_path)
-    assert whole["trainer"]["iteration"] == STEPS
-    assert {"trainer", "network", "optimizer", "lr_scheduler", "random"} == set(whole)
-    assert_equal(whole, resumed)
-    before = load_file(uninterrupted / "lvlm" / "adapter_model.safetensors")
-    assert_equal(before, load_file(tmp_path / "lvlm" / "adapter_model.safetensors"))
-    # Equal means something: meanwhile weights were learned and random numbers drawn.
-    assert not torch.equal(stopped["random"]["torch"], whole["random"]["torch"])
-    assert not torch.equal(*(next(iter(state["network"].values())) for state in (stopped, whole)))
+# The run ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_finished_run_starts_over_with_nothing_to_do(run, uninterrupted):
-    state = state_of(uninterrupted)
-    assert run(uninterrupted) == 0
-    assert_equal(state, state_of(uninterrupted))
+def small_run(folder, steps, rate=0.1, warmup=0, every=1, network=None, **options):
+    """A line through eight points, two at a time."""
+    torch.manual_seed(0)
+    points = torch.linspace(-1, 1, 8)[:, None]
+    batches = [{"image": points[i : i + 2], "label": 3 * points[i : i + 2] + 1} for i in range(0, 8, 2)]
+    network = network or torch.nn.Linear(1, 1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate)
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, steps)
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        epoch_length=steps,
+        train_data_loader=batches,
+        network=network,
+        optimizer=optimizer,
+        loss_function=torch.nn.MSELoss(),
+        decollate=False,
+        train_handlers=[LrScheduleHandler(schedule, print_lr=False, epoch_level=False)],
+    )
+    rates = []
+    trainer.add_event_handler(Events.ITERATION_STARTED, lambda: rates.append(optimizer.param_groups[0]["lr"]))
+    return ResumableRun(trainer, schedule, folder, every, **options), rates
+
+
+def weight_of(run):
+    return run.trainer.network.weight.item()
+
+
+def test_a_longer_run_goes_on_at_the_rate_of_its_own_length(tmp_path):
+    small_run(tmp_path, steps=3)[0].run()
+    longer, rates = small_run(tmp_path, steps=9)
+    longer.run()
+    assert longer.trainer.state.iteration == 9
+    # steps 4 to 9 of a cosine over nine: 0.1 * (1 + cos(pi * k / 9)) / 2 for k = 3 .. 8
+    assert rates == pytest.approx([0.1 * (1 + np.cos(np.pi * k / 9)) / 2 for k in range(3, 9)])
+
+
+@pytest.mark.parametrize("steps", [3, 2])
+def test_a_run_that_is_long_enough_has_nothing_to_do(tmp_path, caplog, steps):
+    first, _ = small_run(tmp_path, steps=3)
+    first.run()
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    again, rates = small_run(tmp_path, steps=steps)
+    with caplog.at_level(logging.INFO):
+        again.run()
+    assert rates == [] and weight_of(again) == weight_of(first)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert f"Nothing to do: 3 steps are made, and the run has {steps}." in caplog.text
+
+
+def test_other_rates_hold_from_the_next_step_on(tmp_path):
+    small_run(tmp_path, steps=3)[0].run()
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["network"]["weight"].item()
+    still, rates = small_run(tmp_path, steps=6, rate=0.0)
+    still.run()
+    assert rates == [0.0] * 3 and weight_of(still) == saved
+
+
+def test_weights_that_do_not_fit_are_named_with_both_shapes(tmp_path):
+    small_run(tmp_path, steps=1)[0].run()
+    wide = torch.nn.Linear(1, 2)
+    with pytest.raises(ValueError, match=r"weight is \[1, 1\] in the checkpoint and \[2, 1\] in this run; "):
+        small_run(tmp_path, steps=2, network=wide)[0].run()
+    deep = torch.nn.Sequential(torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="other weights than this run trains: 0.bias and 3 more"):
+        small_run(tmp_path, steps=2, network=deep)[0].run()
+    with pytest.raises(ValueError, match="needs .*'average'.*: it is of another kind of run"):
+        small_run(tmp_path, steps=2, parts={"average": torch.nn.Linear(1, 1)})[0].run()
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    run, _ = small_run(tmp_path, steps=4)
+    spoil = Events.ITERATION_COMPLETED(once=3)
+    run.trainer.add_event_handler(spoil, lambda: torch.nn.init.constant_(run.trainer.network.weight, torch.inf))
+    with pytest.raises(FloatingPointError, match="After step 3 weight is not finite, so no checkpoint was written"):
+        run.run()
+    saved = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert saved["trainer"]["iteration"] == 2 and saved["network"]["weight"].isfinite()
+
+
+def test_inside_an_update_of_several_batches_nothing_is_saved(tmp_path):
+    run, _ = small_run(tmp_path, steps=7, every=1, update_every=3)
+    saved = []
+    run.trainer.add_event_handler(
+        Events.ITERATION_STARTED, lambda: saved.append((tmp_path / "checkpoint.pt").is_file() and run_step(tmp_path))
+    )
+    run.trainer.add_event_handler(Events.ITERATION_STARTED(once=4), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        run.run()
+    assert saved == [False, False, False, 3, 3, 3] and run_step(tmp_path) == 6
+
+
+def run_step(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["trainer"]["iteration"]
+
+
+def test_a_checkpoint_every_zero_steps_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="every 0 steps; give 1 or more .*checkpoint_every"):
+        small_run(tmp_path, steps=2, every=0)
 
 
 # The parts ----------------------------------------------------------------------------------------------------------
@@ -231,3 +367,25 @@ def test_without_a_signal_or_in_the_last_step_a_run_is_finished():
         engine.run(range(5))
         handler.exit_if_stopped()
         assert engine.state.iteration == 5 and saved == [] and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sampler_goes_on_behind_what_was_seen():
+    whole = ResumableSampler(5, batch_size=2, seed=1)
+    passes = [*whole, *whole, *whole]
+    assert sorted(passes[:5]) == list(range(5)) and passes[:5] != passes[5:10]
+    engine = Engine(lambda engine, batch: None)
+    resumed = ResumableSampler(5, batch_size=2, seed=1)
+    resumed.attach(engine)
+    # Batches of a pass: 2, 2 and 1 items. After four of them the second pass has given its first two items.
+    for batches, seen in ((0, 0), (1, 2), (2, 4), (3, 5), (4, 7), (6, 10)):
+        engine.state.iteration = batches
+        engine.fire_event(Events.STARTED)
+        assert len(resumed) == 5 - seen % 5
+        assert [*resumed, *resumed][:5] == passes[seen : seen + 5]
+
+
+def test_a_sampler_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="0 items"):
+        ResumableSampler(0, 1)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        ResumableSampler(3, 0)

@@ -1,22 +1,13 @@
 import math
 
-import numpy as np
 import pytest
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from medvol_r1.anchor import EvidenceAnchor, format_completion
 from medvol_r1.datasets.volume_queries import VolumeQueries, collate_volumes
 from medvol_r1.lvlm.model import VolumeLVLM
-from medvol_r1.training.sft import (
-    AnchorEvaluator,
-    ResumableSampler,
-    SFTTrainer,
-    TrainableWeights,
-    latest_checkpoint,
-    make_trainable,
-    score_anchor,
-)
-from monai.handlers import CheckpointSaver
+from medvol_r1.training.sft import SFTTrainer
+from medvol_r1.training.trainable import make_trainable
 from tiny_models import save_random_lvlm
 
 
@@ -125,99 +116,6 @@ def test_lora_leaves_the_base_as_it_was(folder):
     losses_of(trainer)
     changed = {name for name, weight in trainer.network.named_parameters() if not torch.equal(weight, before[name])}
     assert changed and all("lora_" in name for name in changed)
-
-
-def test_resumed_run_equals_the_uninterrupted_one(folder, tmp_path):
-    batches = [[volume(seed)] for seed in range(4)]
-
-    def run(stop_after=None, resume=None):
-        torch.manual_seed(0)
-        trainer = trainer_of(folder, batch=[volume(0)], steps=1)
-        sampler = ResumableSampler(4, seed=3)
-        loader = torch.utils.data.DataLoader(batches, batch_size=1, sampler=sampler, collate_fn=lambda items: items[0])
-        trainer.data_loader = trainer.state.dataloader = loader
-        trainer.state.epoch_length, trainer.state.max_epochs = 2, 2
-        sampler.attach(trainer, batch_size=1)
-        weights = TrainableWeights(trainer.network)
-        save_dict = {"trainer": trainer, "network": weights, "optimizer": trainer.optimizer}
-        CheckpointSaver(str(tmp_path), save_dict, save_interval=1, n_saved=1).attach(trainer)
-        if resume:
-            state = torch.load(resume, weights_only=True)
-            for key, owner in save_dict.items():
-                owner.load_state_dict(state[key])
-        if stop_after:
-            trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.terminate())
-        trainer.run()
-        return {name: weight.clone() for name, weight in weights.state_dict().items()}, trainer.state.iteration
-
-    whole, iterations = run()
-    half, half_iterations = run(stop_after=1)
-    resumed, resumed_iterations = run(resume=latest_checkpoint(tmp_path))
-    assert (iterations, half_iterations, resumed_iterations) == (4, 2, 4)
-    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-    assert not all(torch.equal(whole[name], half[name]) for name in whole)
-
-
-def test_sampler_goes_on_behind_what_was_seen():
-    whole = ResumableSampler(5, seed=1)
-    passes = [*whole, *whole, *whole]
-    assert sorted(passes[:5]) == list(range(5)) and passes[:5] != passes[5:10]
-    engine = Engine(lambda engine, batch: None)
-    engine.state.iteration = 3
-    resumed = ResumableSampler(5, seed=1)
-    resumed.attach(engine, batch_size=2)
-    engine.fire_event(Events.STARTED)
-    assert len(resumed) == 4
-    assert [*resumed, *resumed] == passes[6:15]
-    with pytest.raises(ValueError, match="0 items"):
-        ResumableSampler(0)
-
-
-def test_a_checkpoint_of_other_weights_is_refused(folder):
-    with_lora = TrainableWeights(make_trainable(VolumeLVLM(str(folder)), 2, False))
-    whole = TrainableWeights(make_trainable(VolumeLVLM(str(folder)), 0, False))
-    with pytest.raises(ValueError, match="other weights than this run"):
-        whole.load_state_dict(with_lora.state_dict())
-
-
-MASK = np.zeros((3, 10, 10), dtype=bool)
-MASK[1, 2:6, 2:6] = True  # 16 pixels, box [2, 2, 6, 6] = 200..600
-MASK[2, 2:4, 2:6] = True  # 8 pixels: visibility 8/16
-EMPTY = np.zeros_like(MASK)
-
-
-@pytest.mark.parametrize(
-    "anchor, mask, expected",
-    [
-        (EvidenceAnchor(1, ((200, 200, 600, 600),)), MASK, {"format_rate": 1, "R_a": 1, "box_iou": 1}),
-        # half of the true box: IoU 8/16
-        (EvidenceAnchor(1, ((200, 200, 400, 600),)), MASK, {"format_rate": 1, "R_a": 1, "box_iou": 0.5}),
-        # other slice: its own box counts, 8 of 8 pixels
-        (EvidenceAnchor(2, ((200, 200, 600, 400),)), MASK, {"format_rate": 1, "R_a": 0.5, "box_iou": 1}),
-        (EvidenceAnchor(0, ((200, 200, 600, 600),)), MASK, {"format_rate": 1, "R_a": 0, "box_iou": 0}),
-        (EvidenceAnchor(1, ()), MASK, {"format_rate": 1, "R_a": 0, "box_iou": 0}),
-        (EvidenceAnchor(0, ()), EMPTY, {"format_rate": 1, "absent_accuracy": 1}),
-        (EvidenceAnchor(0, ((0, 0, 9, 9),)), EMPTY, {"format_rate": 1, "absent_accuracy": 0}),
-        (None, MASK, {"format_rate": 0, "R_a": 0, "box_iou": 0}),
-        (None, EMPTY, {"format_rate": 0, "absent_accuracy": 0}),
-    ],
-)
-def test_scores_of_one_completion(anchor, mask, expected):
-    text = "nothing" if anchor is None else format_completion(anchor)
-    assert score_anchor(text, mask) == pytest.approx(expected)
-
-
-def test_evaluator_averages_over_queries(folder):
-    class Answers(VolumeLVLM):
-        def generate(self, volume, queries, **options):
-            good = format_completion(EvidenceAnchor(1, ((125, 250, 625, 500),)))
-            return [[type("C", (), {"text": text})] for text in (good, "no answer")]
-
-    evaluator = AnchorEvaluator(torch.device("cpu"), [[volume(0)]], Answers(str(folder)))
-    evaluator.run()
-    metrics = evaluator.state.metrics
-    assert metrics["format_rate"] == metrics["R_a"] == metrics["box_iou"] == 0.5
-    assert math.isnan(metrics["absent_accuracy"])  # no absent target was asked for
 
 
 def test_volume_queries_must_match():

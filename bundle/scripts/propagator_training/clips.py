@@ -70,7 +70,7 @@ def phantom_volumes(
 
 
 class ClipLoader:
-    """Iterable over the batches of an epoch.
+    """Iterable over the batches of an epoch: the one numbered `epoch` (1-based), from the batch `first` (0-based) on.
 
     A batch: `image` float32 [B,T,R,R] in 0..1; `masks` bool [B,P,T,R,R]; `boxes` float32 [B,P,T,4], jittered xyxy pixel
     edges of the object on each slice (zeros where it is absent). Slice 0 is the key slice.
@@ -124,14 +124,14 @@ class ClipLoader:
         self.clips, self.objects, self.size, self.min_clips = clips, objects, size, min_clips
         self.epoch_length, self.max_epochs, self.clip_lengths = epoch_length, max_epochs, list(clip_lengths)
         self.zoom, self.ending_share, self.jitter, self.seed = zoom, ending_share, jitter, seed
-        self.epoch = 1
+        self.epoch, self.first = 1, 0
         self._present = [_presence(pool) for pool in pools]
 
     def __len__(self) -> int:
         return self.epoch_length
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        for position in range(self.epoch_length):
+        for position in range(self.first, self.epoch_length):
             yield self.batch(self.epoch, position)
 
     def clip_length(self, epoch: int) -> int:

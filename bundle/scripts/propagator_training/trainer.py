@@ -9,11 +9,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from ignite.engine import Engine, Events
+from ignite.handlers import EMAHandler
 from monai.engines import SupervisedTrainer
+from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import Sam2VideoModel
 
+from ..training.non_finite import StopAtNonFinite
 from .clip_network import ClipNetwork, encode_pixels
 from .clips import ClipLoader
 from .loss import PropagatorLoss
@@ -27,7 +30,7 @@ class PropagatorTrainer(SupervisedTrainer):
 
     Args:
         max_epochs, device, train_handlers: as for `SupervisedTrainer`.
-        train_data_loader: batches of clips; its epoch follows the trainer's.
+        train_data_loader: batches of clips; its epoch and position follow the trainer's.
         network: unrolls the model over a clip.
         optimizer: see `parameter_groups`.
         loss_function: of a clip.
@@ -35,6 +38,9 @@ class PropagatorTrainer(SupervisedTrainer):
             to never. 0: never true.
         coarse_until: share of the run in which the weight of the auxiliary heads falls from 1 to 0. 0: never used.
         clip_norm: largest norm of the gradient.
+
+    Raises:
+        FloatingPointError: in a run, a gradient that is not finite; the weights are left as they were before it.
     """
 
     def __init__(
@@ -63,10 +69,12 @@ class PropagatorTrainer(SupervisedTrainer):
             decollate=False,
         )
         self.truth_until, self.coarse_until, self.clip_norm = truth_until, coarse_until, clip_norm
-        self.add_event_handler(Events.EPOCH_STARTED, self._set_loader_epoch)
+        self.add_event_handler(Events.EPOCH_STARTED, self._set_loader)
+        StopAtNonFinite().attach(self)
 
-    def _set_loader_epoch(self) -> None:
+    def _set_loader(self) -> None:
         self.data_loader.epoch = self.state.epoch
+        self.data_loader.first = self.state.iteration % self.state.epoch_length
 
     def _iteration(self, engine: PropagatorTrainer, batchdata: dict[str, Tensor]) -> dict[str, Tensor]:
         """One step; returns the loss function's scalars."""
@@ -79,9 +87,23 @@ class PropagatorTrainer(SupervisedTrainer):
         prediction = network(batch["image"], batch["boxes"], truth, _falling(progress, engine.truth_until))
         scalars = engine.loss_function(prediction, truth, _falling(progress, engine.coarse_until))
         scalars["loss"].backward()
+        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         nn.utils.clip_grad_norm_(network.parameters(), engine.clip_norm)
         engine.optimizer.step()
         return {name: value.detach() for name, value in scalars.items()}
+
+
+class MovingAverage(EMAHandler):
+    """Ignite's moving average of a model, as something that a checkpoint can hold once it is attached to a trainer."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The averaged weights, and how many steps they have seen: by these the momentum warms up."""
+        return {"model": self.ema_model.state_dict(), "steps": self.momentum_scheduler.event_index}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts both back."""
+        self.ema_model.load_state_dict(state["model"])
+        self.momentum_scheduler.event_index = state["steps"]
 
 
 class PretrainedSaver:
@@ -102,28 +124,6 @@ class PretrainedSaver:
 
     def __call__(self, engine: Engine) -> None:
         self.model.save_pretrained(self.folder)
-
-
-def resume_and_save(trainer: PropagatorTrainer, parts: dict[str, Any], folder: str | Path) -> None:
-    """Continue from `folder`/last.pt if it is there, and write it after every epoch.
-
-    Args:
-        trainer: not run yet.
-        parts: name -> network, optimizer, scheduler, trainer, ...: all that a resumed run needs.
-        folder: of the run.
-    """
-    last = Path(folder) / "last.pt"
-    if last.exists():
-        state = torch.load(last, map_location=trainer.state.device, weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-
-    def save() -> None:
-        unfinished = last.with_suffix(".tmp")  # an interrupted write must not cost the run
-        torch.save({name: part.state_dict() for name, part in parts.items()}, unfinished)
-        unfinished.replace(last)
-
-    trainer.add_event_handler(Events.EPOCH_COMPLETED, save)
 
 
 def parameter_groups(

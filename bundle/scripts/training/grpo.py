@@ -8,7 +8,7 @@ of each query are sampled and rewarded (`rollouts`), and the policy is moved tow
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ..datasets.volume_queries import VolumeQueries
 from ..losses import GRPOLoss, GRPOStatistics
 from ..lvlm.model import VolumeLVLM
+from .non_finite import StopAtNonFinite
 from .reference_policy import ReferencePolicy
 from .rollouts import Rollouts, RolloutSampler
 
@@ -57,7 +58,7 @@ class GRPOTrainer(SupervisedTrainer):
 
     Raises:
         ValueError: num_iterations below 1, or a KL term without a reference; in a run, a reward that is not finite.
-        RuntimeError: in a run, a gradient that is not finite; the weights are left as they were before it.
+        FloatingPointError: in a run, a gradient that is not finite; the weights are left as they were before it.
     """
 
     def __init__(
@@ -93,11 +94,7 @@ class GRPOTrainer(SupervisedTrainer):
         )
         self.sampler, self.reference, self.num_iterations = sampler, reference, num_iterations
         self.bf16, self.max_grad_norm = bf16, max_grad_norm
-
-    def load_state_dict(self, state_dict: Mapping) -> None:
-        """Goes on behind the iterations of a checkpoint; how long this run is stays its own affair."""
-        own = {"epoch_length": self.state.epoch_length, "max_epochs": self.state.max_epochs}
-        super().load_state_dict({**state_dict, **own})
+        StopAtNonFinite().attach(self)
 
     def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> dict[str, Any]:
         """Rollouts of a batch, then the updates; for what the output says, see `grpo_logging.step_scalars`."""
@@ -107,7 +104,6 @@ class GRPOTrainer(SupervisedTrainer):
         lessons = self._lessons(rollouts)
         for _ in range(self.num_iterations):
             update = self._update(lessons)
-            engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
             self.optimizer.step()
         engine.state.output = {
             CommonKeys.LOSS: update.loss,
@@ -157,9 +153,9 @@ class GRPOTrainer(SupervisedTrainer):
             (loss * lesson.share).backward()
             losses.append(loss.item() * lesson.share)
             statistics.append(seen)
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
-        # Better no step than one that cannot be undone.
-        norm = clip_grad_norm_(trained, self.max_grad_norm, error_if_nonfinite=True)
+        norm = clip_grad_norm_(trained, self.max_grad_norm)
         return Update.of(losses, statistics, norm.item())
 
     def _log_probs(self, lesson: _Lesson) -> Tensor:

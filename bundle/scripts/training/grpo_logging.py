@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -12,7 +14,7 @@ from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 from monai.handlers import TensorBoardHandler
 
-from ..anchor import FAILURE_REASONS
+from ..anchor import FAILURE_REASONS, ParseFailure, parse_completion
 from ..inferer import evidence_of
 from ..propagation import SlicePropagator
 from ..report.evidence_picture import draw_evidence
@@ -23,8 +25,9 @@ from .rollouts import Rollouts
 def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
     """The scalars of a step, by tag.
 
-    `reward/total` with its largest possible value `reward/best`, `reward/<term>` unweighted; `policy/...` as in
-    `grpo_trainer.Update` and the entropy of the next token in nats; `completion/tokens`, and the fraction that was cut
+    `reward/total`, its largest possible value `reward/best` if the reward knows it, `reward/<term>` unweighted if it
+    has terms, each over the completions that it applies to; `policy/...` as in `grpo.Update` and the entropy of the
+    next token in nats; `completion/tokens`, and the fraction that was cut
     at the token limit; the fraction of groups with equal rewards; how many targets are on none of the shown slices; how
     many completions did not parse, by reason; seconds of each part and completion tokens a second of all of them.
 
@@ -34,18 +37,20 @@ def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
     rollouts, update = output["rollouts"], output["update"]
     completions = [one for volume in rollouts for one in volume.flat]
     records = [volume.record for volume in rollouts]
+    failures = Counter(reason for volume in rollouts for reason in _failures(volume))
     tokens = sum(len(one.ids) for one in completions)
     seconds = {
         "sampling": sum(volume.sampling_seconds for volume in rollouts),
         "reward": sum(volume.reward_seconds for volume in rollouts),
         "update": output["update_seconds"],
     }
-    terms = {name: fmean(value for record in records for value in record.terms[name]) for name in records[0].terms}
+    earned = {"total": [value for record in records for value in record.totals]}
+    earned |= {name: [value for record in records for value in record.terms[name]] for name in records[0].terms}
+    best = records[0].best
     return {
         "loss": update.loss,
-        "reward/total": fmean(value for record in records for value in record.totals),
-        "reward/best": records[0].best,
-        **{f"reward/{name}": value for name, value in terms.items()},
+        **{f"reward/{name}": _mean(values) for name, values in earned.items()},
+        **({} if best is None else {"reward/best": best}),
         "policy/kl": update.kl,
         "policy/entropy": sum(one.entropy * len(one.ids) for one in completions) / tokens,
         "policy/clip_fraction": update.clip_fraction,
@@ -54,8 +59,8 @@ def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
         "completion/tokens": tokens / len(completions),
         "completion/cut_fraction": fmean(not one.finished for one in completions),
         "groups/zero_std_fraction": torch.cat([volume.equal for volume in rollouts]).float().mean().item(),
-        "targets/absent": sum(record.absent_targets for record in records) // len(rollouts[0].completions[0]),
-        **{f"failures/{reason}": sum(r.failures.get(reason, 0) for r in records) for reason in FAILURE_REASONS},
+        "targets/absent": sum(not mask.any() for volume in rollouts for mask in volume.item.masks),
+        **{f"failures/{reason}": failures[reason] for reason in FAILURE_REASONS},
         "speed/tokens_per_second": tokens / sum(seconds.values()),
         **{f"speed/{name}_seconds": value for name, value in seconds.items()},
     }
@@ -94,12 +99,13 @@ class RolloutWriter(TensorBoardHandler):
 def group_text(rollouts: Rollouts, group: int) -> str:
     """Query and completions of a group, best first, as indented text: what a model wrote is not markdown."""
     names = list(rollouts.record.terms)
-    lines = [f"{rollouts.item.case}: {rollouts.item.texts[group]}", f"total  {'  '.join(names)}  advantage"]
-    for index in rollouts.rewards[group].argsort(descending=True, stable=True).tolist():
-        terms = "  ".join(f"{value:.2f}" for value in _terms(rollouts, group, index).values())
+    lines = [f"{rollouts.item.case}: {rollouts.item.texts[group]}", "  ".join(["total", *names, "advantage"])]
+    for index in rollouts.rewards[group].nan_to_num(-math.inf).argsort(descending=True, stable=True).tolist():
+        terms = ["-" if value is None else f"{value:.2f}" for value in _terms(rollouts, group, index).values()]
         completion = rollouts.completions[group][index]
         cut = "" if completion.finished else " [cut at the token limit]"
-        lines.append(f"{rollouts.rewards[group, index]:.3f}  {terms}  {rollouts.advantages[group, index]:+.2f}")
+        total, advantage = rollouts.rewards[group, index], rollouts.advantages[group, index]
+        lines.append("  ".join([f"{total:.3f}", *terms, f"{advantage:+.2f}"]))
         lines.append(f"    {completion.text}{cut}")
     return "\n".join(f"    {line}" for text in lines for line in text.splitlines())
 
@@ -107,7 +113,7 @@ def group_text(rollouts: Rollouts, group: int) -> str:
 def group_picture(rollouts: Rollouts, group: int, propagator: SlicePropagator) -> Figure:
     """The evidence of a group's best completion beside the target, drawn as a cube: slices know no spacing."""
     item, mask = rollouts.item, rollouts.item.masks[group].numpy()
-    best = int(rollouts.rewards[group].argmax())
+    best = int(rollouts.rewards[group].nan_to_num(-math.inf).argmax())
     evidence = evidence_of(rollouts.completions[group][best].text, *mask.shape)
     key_index, predicted = evidence["key_index"], np.zeros_like(mask)
     if evidence["boxes_px"]:
@@ -128,12 +134,26 @@ def group_picture(rollouts: Rollouts, group: int, propagator: SlicePropagator) -
         record,
         window_hu=(0.0, 1.0),
         truth=_columns_first(mask),
-        scores=_terms(rollouts, group, best),
+        scores={name: value for name, value in _terms(rollouts, group, best).items() if value is not None},
     )
 
 
-def _terms(rollouts: Rollouts, group: int, index: int) -> dict[str, float]:
-    """What one completion earned on each term."""
+def _mean(values: Sequence[float | None]) -> float:
+    """Over those that are there; NaN without any."""
+    there = [value for value in values if value is not None]
+    return fmean(there) if there else math.nan
+
+
+def _failures(rollouts: Rollouts) -> Iterator[str]:
+    """Why each completion that does not parse does not."""
+    for completion in rollouts.flat:
+        answer = parse_completion(completion.text, num_slices=len(rollouts.item.slices))
+        if isinstance(answer, ParseFailure):
+            yield answer.reason
+
+
+def _terms(rollouts: Rollouts, group: int, index: int) -> dict[str, float | None]:
+    """What one completion earned on each term; None where it does not apply."""
     flat = group * len(rollouts.completions[group]) + index
     return {name: values[flat] for name, values in rollouts.record.terms.items()}
 

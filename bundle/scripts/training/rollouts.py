@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from ..lvlm.decoding import Completion
 from ..lvlm.encoded_volume import EncodedVolume
 from ..lvlm.model import VolumeLVLM
 from ..lvlm.sampling import Sampling
-from ..rewards import CompositeReward, RewardRecord
+from ..rewards import Reward, RewardRecord, record_of
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class Rollouts:
         item: the volume and its queries.
         volume: the prefix that they were sampled behind; it holds no gradient.
         completions: K lists of G.
-        rewards: float32 [K, G], weighted sums.
-        advantages: float32 [K, G]; 0 in a group of equal rewards.
-        record: each term, failures and absent targets; its lists are in the order of the flattened completions.
+        rewards: float32 [K, G]; NaN where the reward does not apply.
+        advantages: float32 [K, G]; 0 in a group of equal rewards, and where the reward does not apply.
+        record: what the rewards are made of; its lists are in the order of the flattened completions.
         sampling_seconds: time to encode and sample.
         reward_seconds: time to score.
     """
@@ -50,7 +49,7 @@ class Rollouts:
     @property
     def equal(self) -> Tensor:
         """bool [K], the groups of equal rewards: nothing in them is better than the rest ("zero std")."""
-        return (self.rewards == self.rewards[:, :1]).all(dim=1)
+        return ~self.advantages.any(dim=1)
 
     @property
     def flat(self) -> list[Completion]:
@@ -65,7 +64,7 @@ class RolloutSampler:
     default `sampling`; with another one they are drawn a little off the policy that is optimised.
 
     Args:
-        reward: of completions; see `rewards`.
+        reward: of completions; see `rewards`. Any function of TRL's contract will do.
         num_generations: G, completions of a query; they are compared with each other.
         sampling: how tokens are drawn; default: temperature 1, all tokens.
         scale_advantages: divide by the group's standard deviation (paper, Eq. 2).
@@ -78,7 +77,7 @@ class RolloutSampler:
 
     def __init__(
         self,
-        reward: CompositeReward,
+        reward: Reward,
         num_generations: int = 4,
         *,
         sampling: Sampling | None = None,
@@ -119,20 +118,33 @@ class RolloutSampler:
         # The same objects for all completions: that is how a reward knows that they share the volume.
         masks = [mask.cpu().numpy() for mask in item.masks]
         slices = item.slices.cpu()
-        self.reward(
-            completions=[completion.text for group in completions for completion in group],
+        flat = list(chain.from_iterable(completions))
+        record = record_of(
+            self.reward,
+            [completion.text for completion in flat],
+            prompts=[text for text in item.texts for _ in range(self.num_generations)],
+            completion_ids=[completion.ids.tolist() for completion in flat],
             masks=[mask for mask in masks for _ in range(self.num_generations)],
-            slices=[slices] * (len(masks) * self.num_generations),
+            slices=[slices] * len(flat),
         )
-        record = cast(RewardRecord, self.reward.last)
-        rewards = torch.tensor(record.totals).reshape(len(masks), self.num_generations)
+        totals = [float("nan") if total is None else total for total in record.totals]
+        rewards = torch.tensor(totals).reshape(len(masks), self.num_generations)
         return Rollouts(
             item=item,
             volume=volume,
             completions=completions,
             rewards=rewards,
-            advantages=group_advantages(rewards, scale=self.scale_advantages),
+            advantages=torch.stack([_advantages(group, self.scale_advantages) for group in rewards]),
             record=record,
             sampling_seconds=sampled - started,
             reward_seconds=time.perf_counter() - sampled,
         )
+
+
+def _advantages(rewards: Tensor, scale: bool) -> Tensor:
+    """[G] of a group; as in TRL, what the reward does not apply to is no part of the group and is not learned from."""
+    applies = ~rewards.isnan()
+    advantages = torch.zeros_like(rewards)
+    if applies.sum() > 1:
+        advantages[applies] = group_advantages(rewards[applies], scale=scale)
+    return advantages

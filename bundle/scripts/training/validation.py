@@ -1,0 +1,123 @@
+"""Validation while the language model is trained: when, and what of its anchors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from ignite.metrics import Average
+from monai.engines import SupervisedEvaluator
+from monai.handlers import ValidationHandler
+from torch import nn
+
+from ..datasets.volume_queries import VolumeQueries
+from ..rewards import AxialReward, FormatReward, SpatialReward
+
+
+class StepValidation(ValidationHandler):
+    """Handler: validates every `interval` steps, and after the last one. The validator's epoch is the step.
+
+    Args:
+        interval: steps between two validations.
+        validator: runs the validation.
+
+    Raises:
+        ValueError: interval below 1.
+    """
+
+    def __init__(self, interval: int, validator: SupervisedEvaluator) -> None:
+        if interval < 1:
+            raise ValueError(f"The interval of validation is {interval}; give 1 step or more (key `validate_every`).")
+        super().__init__(interval, validator, epoch_level=False)
+
+    def attach(self, engine: Engine) -> None:
+        """Called by the trainer."""
+
+        def due(engine: Engine, step: int) -> bool:
+            return step % self.interval == 0 or step == engine.state.max_epochs * engine.state.epoch_length
+
+        engine.add_event_handler(Events.ITERATION_COMPLETED(event_filter=due), self)
+
+    def __call__(self, engine: Engine) -> None:
+        self.validator.run(engine.state.iteration)
+
+
+class AnchorEvaluator(SupervisedEvaluator):
+    """Greedy completions of held-out queries, scored as anchors.
+
+    Metrics: `format_rate` (completions that parse), `R_a` (visibility of the target on the predicted key slice, paper
+    Sec. 2.5), `box_iou` (R_s's matched IoU with the true boxes of the predicted slice), both 0 for a completion that
+    does not parse and over present targets only; `absent_accuracy` over absent ones.
+
+    Args:
+        device: of the network.
+        val_data_loader: yields lists of `VolumeQueries`.
+        network: a `VolumeLVLM`.
+        val_handlers: as in MONAI.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        val_data_loader: Any,
+        network: nn.Module,
+        val_handlers: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__(
+            device=device,
+            val_data_loader=val_data_loader,
+            network=network,
+            key_val_metric={"box_iou": _average_of("box_iou")},
+            additional_metrics={name: _average_of(name) for name in ("format_rate", "R_a", "absent_accuracy")},
+            val_handlers=val_handlers,
+            decollate=False,
+        )
+
+    def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> dict[str, Any]:
+        """Completions and scores of one batch."""
+        self.network.eval()
+        scores: dict[str, list[float]] = {"format_rate": [], "R_a": [], "box_iou": [], "absent_accuracy": []}
+        for item in batchdata:
+            completions = self.network.generate(item.slices.to(self.state.device), item.texts)
+            for (completion,), mask in zip(completions, item.masks, strict=True):
+                for name, value in score_anchor(completion.text, mask.numpy()).items():
+                    scores[name].append(value)
+        engine.state.output = scores
+        return scores
+
+
+def score_anchor(text: str, mask: Any) -> dict[str, float]:
+    """Scores of one completion, each in 0..1.
+
+    Args:
+        text: the completion.
+        mask: bool array [S, H, W] of the target on the shown slices.
+
+    Returns:
+        `format_rate` and, for a present target, `R_a` and `box_iou`, else `absent_accuracy`.
+    """
+    answer = {"completions": [text], "masks": [mask]}
+    scores = {"format_rate": FormatReward()(**answer)[0]}
+    if not mask.any():
+        return scores | {"absent_accuracy": AxialReward()(**answer)[0]}
+    return scores | {"R_a": AxialReward()(**answer)[0], "box_iou": SpatialReward()(**answer)[0]}
+
+
+def _average_of(name: str) -> Average:
+    def column(output: dict[str, list[float]]) -> torch.Tensor:
+        return torch.tensor(output[name], dtype=torch.float64)[:, None]
+
+    return _AverageOfMany(output_transform=column)
+
+
+class _AverageOfMany(Average):
+    """Ignite's mean over the rows [n, 1] of each output; an output may have none, and no row at all gives NaN."""
+
+    def update(self, output: torch.Tensor) -> None:
+        if len(output):
+            super().update(output)
+
+    def compute(self) -> float:
+        return float(super().compute()) if self.num_examples else float("nan")
