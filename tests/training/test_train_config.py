@@ -71,8 +71,9 @@ def test_it_trains_logs_saves_and_resumes(tmp_path):
 def test_a_rate_beyond_all_numbers_stops_the_run_and_keeps_good_weights(tmp_path):
     options = {"max_steps": 4, "checkpoint_every": 1, "lvlm_path": str(save_random_lvlm(tmp_path / "start"))}
     rates = {"learning_rate": 1e30, "vision_learning_rate": 1e30}
-    with pytest.raises((FloatingPointError, ValueError), match="Step 2: the gradient is non-finite|not finite"):
+    with pytest.raises(RuntimeError) as failed:  # MONAI names the expression, its cause the reason
         train(tmp_path, **options, **rates)
+    assert "Step 2: the gradient is non-finite" in str(failed.value.__cause__)
     assert not (tmp_path / "lvlm").exists()
     saved = torch.load(tmp_path / "checkpoints" / "checkpoint.pt", weights_only=True)
     assert saved["trainer"]["iteration"] == 1
@@ -118,9 +119,9 @@ def test_the_4b_overlay_trains_an_adapter_on_listed_volumes_when_told_to(tmp_pat
         lora_rank=2,
         num_epochs=3,
         batch_size=1,
-        validate_every=4,
+        validate_every=2,
         **{"network_def#max_new_tokens": 4},
     )
     assert (tmp_path / "out" / "lvlm" / "adapter_model.safetensors").is_file()
     checkpoint = torch.load(tmp_path / "out" / "checkpoints" / "checkpoint.pt", weights_only=True)
-    assert checkpoint["trainer"]["iteration"] == 6  # three epochs of two volumes, though validations do not divide it
+    assert checkpoint["trainer"]["iteration"] == 3  # three epochs of one volume, though validations do not divide it
