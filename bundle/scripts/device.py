@@ -48,8 +48,7 @@ def select_bf16(setting: bool | Literal["auto"], device: torch.device) -> bool:
             raise ValueError(f"bf16 is {setting!r}; legal are true, false and auto (config key `bf16`).")
         return setting
     if device.type == "cuda":
-        with torch.cuda.device(device):
-            there = torch.cuda.is_bf16_supported(including_emulation=False)
+        there = torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere
     else:
         there = device.type == "cpu" and _cpu_has_bf16()
     taken = "bfloat16" if there else "float32: it has no bfloat16 in hardware"

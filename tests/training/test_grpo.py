@@ -369,6 +369,46 @@ def test_a_policy_of_another_architecture_is_refused(tmp_path):
         policy(tmp_path)
 
 
+def test_what_a_reward_does_not_apply_to_is_not_learned_from(folder):
+    def three_of_four(completions, **columns):
+        return [None, 1.0, 2.0, 3.0]
+
+    (output,) = outputs_of(trainer_of(policy(folder), batch=[volume(0, num_queries=1)], reward=three_of_four))
+    rollouts = output["rollouts"][0]
+    # mean 2, standard deviation 1, of the three
+    assert rollouts.advantages[0].tolist() == pytest.approx([0.0, -1 / 1.0001, 0.0, 1 / 1.0001])
+    scalars = step_scalars(output)
+    assert scalars["reward/total"] == 2.0 and "reward/best" not in scalars
+    assert [line.split()[:2] for line in group_text(rollouts, 0).splitlines()[1::1] if "  nan  " in line] == [
+        ["nan", "+0.00"]
+    ]
+    group_picture(rollouts, 0, Nothing())
+
+
+def test_what_nothing_applies_to_leaves_the_weights(folder):
+    network = policy(folder)
+    before = weights_of(network)
+    (output,) = outputs_of(trainer_of(network, reward=lambda completions, **columns: [None] * len(completions)))
+    assert step_scalars(output)["groups/zero_std_fraction"] == 1 and math.isnan(step_scalars(output)["reward/total"])
+    assert all(torch.equal(weight, before[name]) for name, weight in weights_of(network).items())
+
+
+def test_a_reward_gets_the_columns_of_trl_s_contract(folder):
+    seen = {}
+
+    def reward(prompts, completions, completion_ids, masks, slices, **columns):
+        seen.update(prompts=prompts, ids=completion_ids, masks=masks, slices=slices, columns=columns)
+        return [float(len(text)) for text in completions]
+
+    item = volume(0)
+    (output,) = outputs_of(trainer_of(policy(folder), batch=[item], generations=2, reward=reward))
+    completions = output["rollouts"][0].flat
+    assert seen["prompts"] == [text for text in item.texts for _ in range(2)]
+    assert seen["ids"] == [completion.ids.tolist() for completion in completions]
+    assert len(seen["masks"]) == len(seen["slices"]) == 4 and seen["columns"] == {}
+    assert output["rollouts"][0].rewards.flatten().tolist() == [float(len(one.text)) for one in completions]
+
+
 # Logs ---------------------------------------------------------------------------------------------------------------
 
 
