@@ -23,7 +23,7 @@ from medvol_r1.datasets.volume_cases import VolumeCaseDataset, read_volume_cases
 from medvol_r1.evaluation.fit_median_prior import listed_examples
 from medvol_r1.evaluation.median_prior import MedianPrior, prior_name
 from medvol_r1.evaluation.tables import table
-from medvol_r1.training.sft import score_anchor
+from medvol_r1.training.validation import score_anchor
 from monai.bundle import ConfigParser
 from openkbp_datalist import openkbp_lists
 from totalsegmentator_datalist import totalsegmentator_list

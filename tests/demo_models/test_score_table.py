@@ -5,7 +5,7 @@ import torch
 from medvol_r1.datasets.volume_queries import VolumeQueries, collate_volumes
 from medvol_r1.demo_models.score_table import ScoreTable
 from medvol_r1.lvlm.model import VolumeLVLM
-from medvol_r1.training.sft import score_anchor
+from medvol_r1.training.validation import score_anchor
 
 
 def test_scores_by_set_and_target(folder, archive, tmp_path):

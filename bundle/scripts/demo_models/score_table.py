@@ -20,7 +20,7 @@ class ScoreTable:
 
     Args:
         network: generates the answers.
-        score: of a text and its mask bool [S, H, W], by name (`training.sft.score_anchor`).
+        score: of a text and its mask bool [S, H, W], by name (`training.validation.score_anchor`).
         datasets: name to a data set of `VolumeQueries`; an empty one is left out.
         collate: of a batch of volumes.
         num_workers: processes that make a set's volumes.
