@@ -75,3 +75,32 @@ def test_a_template_without_images_is_refused(prompts):
     tokenizer.chat_template = "{% for m in messages %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endfor %}"
     with pytest.raises(ValueError, match="rendered 0 images for 3 slices"):
         PromptBuilder(tokenizer).prefix_ids(3, 4)
+
+
+@pytest.mark.parametrize("opened", ["<think>\n", "<think>", "<think>\n\n"])
+def test_reasoning_that_a_template_opens_belongs_to_the_completion(prompts, opened):
+    tokenizer = build_tokenizer(TEXTS, vocabulary_size=2500)
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n{% endif", f"assistant\n{opened}{{% endif")
+    asked = [{"role": "user", "content": "?"}]
+    assert tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True).endswith(opened)
+    text = tokenizer.decode(PromptBuilder(tokenizer).tail_ids("show the liver"))
+    assert text == " show the liver<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_reasoning_that_a_template_closes_belongs_to_the_prompt(prompts):
+    """As models with a switch do when it is off."""
+    tokenizer = build_tokenizer(TEXTS, vocabulary_size=2500)
+    closed = "assistant\n<think>\n\n</think>\n\n"
+    tokenizer.chat_template = tokenizer.chat_template.replace("assistant\n{% endif", closed + "{% endif")
+    assert tokenizer.decode(PromptBuilder(tokenizer).tail_ids("show the liver")).endswith(closed)
+
+
+@pytest.mark.parametrize(
+    "end, expected", [("<|im_end|>", "<|im_end|>"), ("", "<|endoftext|>"), (" Over.", "<|endoftext|>")]
+)
+def test_the_end_of_a_turn_is_that_of_the_template(end, expected):
+    """Where the template writes no token for it, the tokenizer's end."""
+    tokenizer = build_tokenizer(TEXTS, vocabulary_size=2500)
+    tokenizer.chat_template = tokenizer.chat_template.replace("<|im_end|>", end)
+    tokenizer.eos_token = "<|endoftext|>"
+    assert PromptBuilder(tokenizer).end_of_turn_id == tokenizer.convert_tokens_to_ids(expected)

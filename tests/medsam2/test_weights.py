@@ -9,6 +9,7 @@ import torch
 from golden_medsam2 import official_state_dict, write_official_checkpoint
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.weights import WeightFileError, convert_official_state_dict, load_medsam2, t512_config
+from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,32 @@ def test_our_folder_and_its_safetensors_file_load_alike(tiny_folder):
         assert torch.equal(tensor, from_folder.state_dict()[name]), name
         assert torch.equal(tensor, from_file.state_dict()[name]), name
     assert not from_folder.training and not any(p.requires_grad for p in from_folder.parameters())
+
+
+def test_the_named_file_is_loaded_and_not_its_neighbour(tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    weights = load_file(folder / "model.safetensors")
+    weights["no_memory_embedding"] += 1
+    save_file(weights, folder / "finetuned.safetensors")
+    found = [load_medsam2(path).no_memory_embedding for path in (folder / "finetuned.safetensors", folder)]
+    torch.testing.assert_close(found[0], found[1] + 1)
+
+
+def test_a_folder_of_shards(tiny_folder, tmp_path):
+    whole = load_medsam2(tiny_folder)
+    whole.save_pretrained(tmp_path, max_shard_size="3MB")
+    shards = sorted(tmp_path.glob("model-*.safetensors"))
+    assert len(shards) > 1 and not (tmp_path / "model.safetensors").exists()
+    sharded = load_medsam2(tmp_path).state_dict()
+    assert all(torch.equal(weight, sharded[name]) for name, weight in whole.state_dict().items())
+    with pytest.raises(WeightFileError, match=rf"{shards[0].name} does not fit its config.json: \d+ missing"):
+        load_medsam2(shards[0])
+    shards[0].unlink()
+    with pytest.raises(FileNotFoundError, match=f"has no {shards[0].name} beside its config.json"):
+        load_medsam2(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(WeightFileError, match="is not an index of shards"):
+        load_medsam2(tmp_path)
 
 
 def test_missing_file_names_the_file_and_how_to_get_it(tmp_path):

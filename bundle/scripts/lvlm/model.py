@@ -14,9 +14,9 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
+from transformers import Qwen3VLForConditionalGeneration
 
 from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
 from .decoding import Completion, KeptSequences, decode
@@ -29,7 +29,7 @@ from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
 from .vision import slices_to_patches, stretched_channels
 from .volume_batch import PackedQueries, batch_log_probs
-from .weights import WeightsError, load_qwen
+from .weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
 LANGUAGE_MODEL_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -42,7 +42,7 @@ class VolumeLVLM(nn.Module):
     was moved to. It survives `copy.deepcopy` before and after that.
 
     Args:
-        path: a local folder in transformers' format, or a hub id.
+        path: a local folder in transformers' format, or the hub id of a model that was downloaded before.
         adapter: folder of a PEFT adapter to put on top and merge, or several, merged one after the other: that of SFT
             and then that of GRPO, say; None for none.
         dtype: of the weights: `float32`, `bfloat16` or `float16`.
@@ -101,17 +101,15 @@ class VolumeLVLM(nn.Module):
         """Reads the weights now, if that has not happened yet."""
         if self.qwen is not None:
             return self
-        for folder in self.adapters:
-            if not (Path(folder) / "adapter_config.json").is_file():
-                raise WeightsError(f"No PEFT adapter in {folder!r}: it has no adapter_config.json (key `adapter`).")
         qwen = load_qwen(self.path, self.dtype)
         for folder in self.adapters:
-            qwen = PeftModel.from_pretrained(qwen, folder).merge_and_unload()
+            qwen = with_adapter(qwen, folder)
         use_split_attention(qwen.model.language_model)
         use_slice_attention(qwen.model.visual)
         if self.format_version.is_cuda:
             qwen.model.visual.patch_embed = LinearPatchEmbed(qwen.model.visual.patch_embed.proj)
-        self._prompts = PromptBuilder(AutoTokenizer.from_pretrained(self.path), self.instruction)
+        self._prompts = PromptBuilder(load_tokenizer(self.path), self.instruction)
+        end_with_turn(qwen, self._prompts.end_of_turn_id)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
         return self
 

@@ -25,7 +25,10 @@ INSTRUCTION = (
 )
 
 # A place holder from Unicode's private use area: no chat template writes it, and queries that hold it lose it.
-_QUERY_MARK = "\ue000"
+_MARK = "\ue000"
+# Templates of models that always reason open the reasoning in the prompt. The tag belongs to the completion: so it is
+# written, trained and parsed as by all other models.
+_OPENED_REASONING = re.compile(r"<think>\s*$")
 _TAG_START = re.compile(r"<(?=[|/!A-Za-z])")
 
 
@@ -39,7 +42,7 @@ def neutralise(text: str, added_tokens: frozenset[str]) -> str:
         text: the query, any Unicode.
         added_tokens: the tokenizer's added tokens, as text.
     """
-    text = _TAG_START.sub("\u2039", text.replace(_QUERY_MARK, " "))
+    text = _TAG_START.sub("\u2039", text.replace(_MARK, " "))
     for token in sorted(added_tokens, key=len, reverse=True):
         while len(token) > 1 and token in text:
             text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
@@ -83,7 +86,15 @@ class PromptBuilder:
 
     def completion_ids(self, completion: str) -> list[int]:
         """Token ids of a completion, with the end-of-turn token behind it."""
-        return self.tokenizer(completion, add_special_tokens=False).input_ids + [self.tokenizer.eos_token_id]
+        return self.tokenizer(completion, add_special_tokens=False).input_ids + [self.end_of_turn_id]
+
+    @cached_property
+    def end_of_turn_id(self) -> int:
+        """The token by which the chat template ends the assistant's turn; the tokenizer's end if there is none."""
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
+        _, _, behind = self.tokenizer.apply_chat_template(messages, tokenize=False).rpartition(_MARK)
+        ids = self.tokenizer(behind, add_special_tokens=False).input_ids
+        return ids[0] if ids and ids[0] in self.tokenizer.added_tokens_decoder else self.tokenizer.eos_token_id
 
     @cached_property
     def _added_tokens(self) -> frozenset[str]:
@@ -93,6 +104,7 @@ class PromptBuilder:
     def _turn_ids(self) -> list[int]:
         """What makes it the assistant's turn, the same behind every query."""
         _, tail = self._rendered(num_slices=1)
+        tail = _OPENED_REASONING.sub("", tail)
         return self.tokenizer(tail, add_special_tokens=False).input_ids
 
     def _rendered(self, num_slices: int) -> tuple[str, str]:
@@ -100,13 +112,13 @@ class PromptBuilder:
         content: list[dict[str, str]] = [{"type": "text", "text": self.instruction + "\n"}]
         for index in range(num_slices):
             content += [{"type": "text", "text": f"<slice {index + 1}>"}, {"type": "image"}]
-        content.append({"type": "text", "text": "\nQuery:" + _QUERY_MARK})
+        content.append({"type": "text", "text": "\nQuery:" + _MARK})
         messages = [{"role": "user", "content": content}]
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        if text.count(_QUERY_MARK) != 1 or text.count(IMAGE_PAD) != num_slices:
+        if text.count(_MARK) != 1 or text.count(IMAGE_PAD) != num_slices:
             raise ValueError(
                 f"The chat template of {self.tokenizer.name_or_path!r} rendered {text.count(IMAGE_PAD)} images for "
-                f"{num_slices} slices and {text.count(_QUERY_MARK)} queries; it must render each once, as Qwen3-VL's."
+                f"{num_slices} slices and {text.count(_MARK)} queries; it must render each once, as Qwen3-VL's."
             )
-        prefix, tail = text.split(_QUERY_MARK)
+        prefix, tail = text.split(_MARK)
         return prefix, tail

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -99,8 +99,8 @@ def load_medsam2(path: str | Path) -> Sam2VideoModel:
     """Load MedSAM2, frozen, in evaluation mode, float32, on the CPU.
 
     Args:
-        path: an official checkpoint (`.pt`, `{"model": state_dict}`), a folder written by `save_pretrained`, or the
-            `model.safetensors` inside such a folder.
+        path: an official checkpoint (`.pt`, `{"model": state_dict}`), a folder written by `save_pretrained` (its
+            weights in one file or in shards), or a `.safetensors` file beside a `config.json`.
 
     Returns:
         the model with `requires_grad` False on all parameters.
@@ -112,8 +112,10 @@ def load_medsam2(path: str | Path) -> Sam2VideoModel:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"no MedSAM2 weights at {path}. {HOW_TO_GET}")
-    if path.is_dir() or path.suffix == ".safetensors":
-        model = _load_pretrained(path if path.is_dir() else path.parent)
+    if path.is_dir():
+        model = _load_pretrained(path, _weights_of(path))
+    elif path.suffix == ".safetensors":
+        model = _load_pretrained(path.parent, [path])
     else:
         model = _load_official(path)
     return model.float().eval().requires_grad_(False)
@@ -192,7 +194,18 @@ def _load_official(path: Path) -> Sam2VideoModel:
     return _filled(t512_config(), convert_official_state_dict(state_dict), path, "sam2.1_hiera_t512")
 
 
-def _load_pretrained(folder: Path) -> Sam2VideoModel:
+def _weights_of(folder: Path) -> list[Path]:
+    """The files of a folder's weights: one, or all shards of its index."""
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.exists() or not index.exists():
+        return [whole]
+    try:
+        return [folder / name for name in sorted(set(json.loads(index.read_text())["weight_map"].values()))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightFileError(f"{index} is not an index of shards ({error!r}). {HOW_TO_GET}") from error
+
+
+def _load_pretrained(folder: Path, files: Sequence[Path]) -> Sam2VideoModel:
     config_path = folder / "config.json"
     if not config_path.exists():
         raise FileNotFoundError(f"{folder} has no config.json beside its weights. {HOW_TO_GET}")
@@ -202,14 +215,16 @@ def _load_pretrained(folder: Path) -> Sam2VideoModel:
         raise WeightFileError(f"{config_path} is not a configuration ({error}). {HOW_TO_GET}") from error
     if model_type != "sam2_video":
         raise WeightFileError(f"{config_path} has another architecture: {model_type!r}, not 'sam2_video'. {HOW_TO_GET}")
-    weights = folder / "model.safetensors"
-    if not weights.exists():
-        raise FileNotFoundError(f"{folder} has no model.safetensors beside its config.json. {HOW_TO_GET}")
-    try:
-        state_dict = load_file(weights)
-    except (SafetensorError, OSError) as error:
-        raise WeightFileError(f"{weights} is truncated or damaged ({error}). {HOW_TO_GET}") from error
-    return _filled(Sam2VideoConfig.from_pretrained(folder), state_dict, folder, "its config.json")
+    state_dict: dict[str, Tensor] = {}
+    for file in files:
+        if not file.exists():
+            raise FileNotFoundError(f"{folder} has no {file.name} beside its config.json. {HOW_TO_GET}")
+        try:
+            state_dict |= load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise WeightFileError(f"{file} is truncated or damaged ({error}). {HOW_TO_GET}") from error
+    path = files[0] if len(files) == 1 else folder
+    return _filled(Sam2VideoConfig.from_pretrained(folder), state_dict, path, "its config.json")
 
 
 def _filled(config: Sam2VideoConfig, state_dict: Mapping[str, Tensor], path: Path, architecture: str) -> Sam2VideoModel:
