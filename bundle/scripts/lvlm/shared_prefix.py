@@ -23,7 +23,8 @@ from .split_attention import BranchMask
 PREFIX = -1
 """The parent of a branch that stands directly behind the prefix."""
 
-# Branches share a call of the attention up to this many tokens: more are masked in vain, fewer are many small calls.
+# Branches share a call of the attention up to this many tokens. More: most pairs are computed and then masked. Fewer:
+# many small calls.
 _TOKENS_OF_A_RUN = 512
 
 
