@@ -70,6 +70,14 @@ trainings() {
             "'$c/train_propagator.json','$c/propagator_clips.json','$c/propagator_long_clips.json'" "${clips[@]}" \
             --init_path "$work/propagator_clips/model"
     ) &
+    [ "$device" = cpu ] && wait
+    (
+        part write_phantoms 60 python3 -m medvol_r1.datasets.write_phantoms --subset organs --split validation \
+            --count 2 --shape 96 96 24 --output_dir "$work/listed"
+        config fine_tuning_on_a_list "'$c/train_propagator.json','$c/medsam2_t512.json'" --epochs 1 --epoch_length 2 \
+            --val_interval 1 --medsam2_path bundle/models/medsam2 --num_slices 8 --slice_size 96 \
+            --train_datalist "$work/listed/datalist.json" --validation_datalist "$work/listed/datalist.json"
+    ) &
     wait
 }
 
