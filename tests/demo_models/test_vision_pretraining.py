@@ -118,10 +118,13 @@ def test_config_trains_and_its_model_goes_on_into_sft(tmp_path):
             [*command, "--bundle_root", "bundle", *options], cwd=ROOT, capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, done.stderr[-3000:]
+        return done.stderr
 
     small = ["--max_steps", "2", "--validation_volumes", "1", "--batch_size", "1"]
     run("pretrain_vision.json", *small, "--num_slices", "3", "--output_dir", str(tmp_path / "vision"))
     assert list((tmp_path / "vision" / "tensorboard").glob("events*"))
+    said = run("pretrain_vision.json", *small, "--num_slices", "3", "--output_dir", str(tmp_path / "vision"))
+    assert "Going on from step 2 of" in said and "Nothing to do: 2 steps are made, and the run has 2." in said
     before = VolumeLVLM(str(tmp_path / "vision" / "tiny_lvlm")).load().base.model.visual.state_dict()
     after = VolumeLVLM(str(tmp_path / "vision" / "lvlm")).load().base.model.visual.state_dict()
     assert any(not torch.equal(before[name], after[name]) for name in before)
