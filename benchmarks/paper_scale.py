@@ -94,12 +94,12 @@ class Scale:
         with self.device:
             qwen = Qwen3VLForConditionalGeneration._from_config(config, attn_implementation="sdpa", dtype=dtype)
         torch.set_default_dtype(before)
-        qwen.generation_config.eos_token_id, qwen.generation_config.pad_token_id = None, 0
+        qwen.generation_config.pad_token_id = 0
         lvlm = VolumeLVLM(self.folder, dtype=str(dtype).removeprefix("torch."), max_new_tokens=self.length)
         lvlm.to(self.device)
         with patch("medvol_r1.lvlm.model.load_qwen", lambda path, dtype: qwen):
             lvlm.load()
-        lvlm.prompts.tokenizer.eos_token = None
+        lvlm.prompts.tokenizer.eos_token = qwen.generation_config.eos_token_id = None  # behind `load`, which sets it
         lvlm._packing_is_checked = True  # the comparison with separate sequences is not what is timed
         return lvlm.add_lora(self.rank, 2.0 * self.rank) if adapter else lvlm
 
