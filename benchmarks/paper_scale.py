@@ -202,7 +202,10 @@ def sft_step(scale: Scale) -> None:
                     made["volume"] = lvlm.encode(scale.slices())
 
             def forward(made: dict = made, lvlm: VolumeLVLM = lvlm, ids: list = ids) -> None:
-                made["loss"] = -torch.cat([one[0] for one in lvlm.log_probs(made["volume"], QUERIES, ids)]).mean()
+                # As train.json trains: under autocast.
+                with torch.autocast(scale.device.type, torch.bfloat16, enabled=scale.device.type == "cuda"):
+                    log_probs = lvlm.log_probs(made["volume"], QUERIES, ids)
+                made["loss"] = -torch.cat([one[0] for one in log_probs]).mean()
 
             phases["encode"] = scale.seconds(encode)
             phases["forward"] = scale.seconds(forward)
