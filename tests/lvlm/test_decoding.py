@@ -5,100 +5,13 @@ import pytest
 import torch
 from medvol_r1.lvlm import decoding, encoded_volume, static_sequences
 from medvol_r1.lvlm.decoding import KeptSequences, decode
-from medvol_r1.lvlm.encoded_volume import hidden_states, prefilled
+from medvol_r1.lvlm.encoded_volume import hidden_states
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
 from scipy.stats import chisquare
-from tiny_models import save_random_lvlm
-from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper
 
 QUERIES = ["the organ that secretes bile", "show both kidneys and nothing else", "the liver"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return str(save_random_lvlm(tmp_path_factory.mktemp("lvlm"), sharpen=3.0))
-
-
-@pytest.fixture
-def slices():
-    return torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(0))
-
-
-def drawn(sampling, logits, count=4000):
-    """How often each token is chosen, as shares."""
-    noise = torch.empty(count, sampling.candidates(len(logits)))
-    noise.exponential_(generator=torch.Generator().manual_seed(0))
-    return torch.bincount(sampling.choose(logits.repeat(count, 1), noise), minlength=len(logits)) / count
-
-
-@pytest.mark.parametrize(
-    "sampling, expected",
-    [
-        (Sampling(1.0), [0.15, 0.5, 0.05, 0.3]),
-        (Sampling(0.5), [0.0225 / 0.365, 0.25 / 0.365, 0.0025 / 0.365, 0.09 / 0.365]),  # squares, over their sum .365
-        (Sampling(1.0, top_k=2), [0, 0.5 / 0.8, 0, 0.3 / 0.8]),
-        (Sampling(1.0, top_p=0.7), [0, 0.5 / 0.8, 0, 0.3 / 0.8]),  # .5 is not enough, .5 + .3 is
-        (Sampling(1.0, top_p=0.4), [0, 1, 0, 0]),
-        (Sampling(1.0, top_p=0.9), [0.15 / 0.95, 0.5 / 0.95, 0, 0.3 / 0.95]),
-        (Sampling(1.0, top_p=0.6, top_k=2), [0, 1, 0, 0]),  # among the two, .5 / .8 = .625 is enough
-        (Sampling(1.0, top_k=100), [0.15, 0.5, 0.05, 0.3]),  # more than there are
-        (Sampling(), [0, 1, 0, 0]),
-    ],
-)
-def test_shares_of_the_tokens(sampling, expected):
-    shares = drawn(sampling, torch.tensor([0.15, 0.5, 0.05, 0.3]).log())
-    assert (shares - torch.tensor(expected)).abs().max() < 0.03  # three standard deviations: 3 sqrt(.25 / 4000) = .024
-    assert [share > 0 for share in shares.tolist()] == [share > 0 for share in expected]
-
-
-@pytest.mark.parametrize("temperature, top_p, top_k", [(0.7, 0.8, 20), (1.0, 0.9, 0), (2.0, 1.0, 5)])
-def test_what_may_be_chosen_equals_transformers(monkeypatch, temperature, top_p, top_k):
-    logits = torch.randn(6, 300, generator=torch.Generator().manual_seed(1)) * 3
-    empty, expected = torch.empty(6, 0, dtype=torch.long), logits
-    for warper in (
-        TemperatureLogitsWarper(temperature),
-        *([TopKLogitsWarper(top_k)] if top_k else []),
-        *([TopPLogitsWarper(top_p)] if top_p < 1 else []),
-    ):
-        expected = warper(empty, expected)
-    expected = expected.softmax(dim=-1)
-    sampling = Sampling(temperature, top_p, top_k)
-    count = sampling.candidates(300)
-    chances = torch.zeros_like(logits)
-    for rank in range(count):  # a token's chance, from where its noise stops to suffice against a noise of 1 elsewhere
-        noise = torch.full((6, count), torch.inf)
-        noise[:, rank] = 1.0
-        ids = sampling.choose(logits, noise)
-        chances.scatter_(1, ids[:, None], expected.gather(1, ids[:, None]))
-    torch.testing.assert_close(chances, expected, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("sampling", [Sampling(1.0), Sampling(0.7, top_k=12), Sampling(1.5, top_p=0.8)])
-def test_a_token_is_drawn_as_multinomial_draws_it(sampling):
-    """From the same generator the same token: so seeds mean what they meant."""
-    logits = torch.randn(50, 40, generator=torch.Generator().manual_seed(2))
-    noise = torch.empty(50, sampling.candidates(40)).exponential_(generator=torch.Generator().manual_seed(3))
-    values, ids = logits.topk(sampling.candidates(40)) if sampling.top_k or sampling.top_p < 1 else (logits, None)
-    weights = (values / sampling.temperature).softmax(dim=-1)
-    weights[weights.cumsum(dim=-1) - weights >= sampling.top_p] = 0
-    drawn = torch.multinomial(weights, 1, generator=torch.Generator().manual_seed(3))
-    expected = drawn[:, 0] if ids is None else ids.gather(1, drawn)[:, 0]
-    assert sampling.choose(logits, noise).tolist() == expected.tolist()
-
-
-@pytest.mark.parametrize("sampling", [Sampling(1.0), Sampling(0.8, top_k=6), Sampling(1.2, top_p=0.9)])
-def test_draws_follow_the_distribution_of_a_fixed_table(sampling):
-    """Chi-square of 20,000 draws from 20 logits against the probabilities of transformers' warpers."""
-    logits = torch.linspace(-2, 2, 20)[torch.randperm(20, generator=torch.Generator().manual_seed(0))]
-    expected = TemperatureLogitsWarper(sampling.temperature)(None, logits[None])
-    expected = TopKLogitsWarper(sampling.top_k)(None, expected) if sampling.top_k else expected
-    expected = TopPLogitsWarper(sampling.top_p)(None, expected) if sampling.top_p < 1 else expected
-    expected = expected[0].double().softmax(dim=-1)
-    counts = drawn(sampling, logits, 20000).double() * 20000
-    kept = expected > 0
-    assert counts[~kept].sum() == 0 and kept.sum() == (sampling.top_k or kept.sum())
-    assert chisquare(counts[kept], expected[kept] * counts.sum()).pvalue > 0.01
 
 
 def test_completions_in_training_are_those_of_evaluation(folder, slices):
@@ -189,62 +102,7 @@ def test_prefix_and_queries_are_computed_once_and_the_prefix_is_never_repeated(f
     assert shapes == [(1, len(lvlm.prompts.tail_ids(QUERIES[0]))), (1, 1), (1, 1)]
 
 
-def test_a_kept_prefix_is_that_of_the_weights_and_of_autocast(folder, slices):
-    lvlm = VolumeLVLM(folder)
-    volume, base = lvlm.encode(slices), lvlm.base
-    first = prefilled(base, volume)
-    assert prefilled(base, volume) is first
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rough = prefilled(base, volume)
-    assert 1e-4 < (rough[0][1] - first[0][1]).abs().max() < 1
-    torch.testing.assert_close(prefilled(base, volume), first)
-    with torch.no_grad():
-        base.model.language_model.layers[0].self_attn.v_proj.weight.mul_(2)
-    torch.testing.assert_close(prefilled(base, volume)[0][1], 2 * first[0][1])
-    lvlm.unfreeze()
-    trained = lvlm.encode(slices)
-    assert prefilled(base, trained) is not prefilled(base, trained) and trained.kept.layers == ()
-
-
-def test_a_switched_adapter_is_another_network(folder, slices):
-    lvlm = VolumeLVLM(folder).add_lora(rank=4, alpha=8)
-    with torch.no_grad():
-        for name, weight in lvlm.named_parameters():
-            weight.requires_grad_(False)
-            if "lora_B" in name:
-                weight.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
-    volume = lvlm.encode(slices)
-    adapted = prefilled(lvlm.base, volume)
-    with lvlm.qwen.disable_adapter():
-        plain = prefilled(lvlm.base, volume)
-    assert (adapted[0][0] - plain[0][0]).abs().max() > 0.01
-    torch.testing.assert_close(prefilled(lvlm.base, volume), adapted)
-
-
 # Static keys and values, graphs --------------------------------------------------------------------------------------
-
-
-class Replayed:
-    """Stands for a graph where there is no GPU: what was captured, run again with the shapes that it had."""
-
-    def __init__(self, advance):
-        self.replay = advance
-
-
-@pytest.fixture
-def graphs_on_a_cpu(monkeypatch):
-    """All of decoding with graphs but the capture: fixed shapes, rows that mean nothing, looks every eight tokens."""
-    captures = []
-
-    def captured(rehearse, advance):
-        for _ in range(2):
-            rehearse()
-        captures.append(1)
-        return Replayed(advance)
-
-    monkeypatch.setattr(static_sequences, "_captured", captured)
-    monkeypatch.setattr(decoding, "_has_graphs", lambda device: True)
-    return captures
 
 
 @torch.no_grad()
@@ -326,36 +184,6 @@ def test_draws_of_the_loop_follow_the_distribution(folder, slices, graphs_on_a_c
     assert chisquare(counts, shares.numpy() * sum(counts)).pvalue > 0.01
 
 
-def test_what_cannot_be_captured_goes_on_without(folder, slices, monkeypatch):
-    def captured(rehearse, advance):
-        rehearse()
-        advance()  # what a capture left undone must not show
-        raise RuntimeError("operation not permitted when stream is capturing")
-
-    lvlm = VolumeLVLM(folder, max_new_tokens=12)
-    expected = [[one.ids.tolist() for one in group] for group in lvlm.generate(slices, QUERIES, num_samples=3)]
-    monkeypatch.setattr(static_sequences, "_captured", captured)
-    monkeypatch.setattr(decoding, "_has_graphs", lambda device: True)
-    with pytest.warns(RuntimeWarning, match="could not be captured as a CUDA graph.*not permitted"):
-        groups = lvlm.generate(slices, QUERIES, num_samples=3)
-    assert [[one.ids.tolist() for one in group] for group in groups] == expected
-
-
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 0.1)])
-def test_fused_norms_compute_the_same(folder, slices, dtype, tolerance):
-    """Keys of the last layer have gone through all norms; bfloat16 has 8 bits, and three layers of random weights."""
-    lvlm = VolumeLVLM(folder, dtype=dtype)
-    expected = prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float()
-    calls = []
-    with pytest.MonkeyPatch.context() as patched, static_sequences.fused_norms(lvlm.base):
-        rms_norm = torch.nn.functional.rms_norm
-        patched.setattr(torch.nn.functional, "rms_norm", lambda *inputs: calls.append(1) or rms_norm(*inputs))
-        found = prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float()
-    assert len(calls) == 4 * 3 + 1  # two of a layer and one each of its queries and keys; one at the end
-    assert (found - expected).abs().mean() < tolerance * expected.abs().mean()
-    assert prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float().equal(expected)
-
-
 def test_graphs_are_kept_for_a_shape_and_dropped_with_it(folder, slices, graphs_on_a_cpu):
     lvlm = VolumeLVLM(folder, max_new_tokens=12)
     lvlm.generate(slices, QUERIES)
@@ -369,19 +197,6 @@ def test_graphs_are_kept_for_a_shape_and_dropped_with_it(folder, slices, graphs_
     lvlm.add_lora(rank=4, alpha=8).generate(slices[:2], QUERIES)  # other weights
     assert lvlm._kept_sequences._sequences is not kept
     assert copy.deepcopy(lvlm)._kept_sequences._sequences is None
-
-
-def test_memory_of_the_buffers(folder, slices, graphs_on_a_cpu):
-    """3 queries make 4 rows; 64 tokens; 3 layers of 2 heads of 24 numbers (hidden 96 / 4 heads), keys and values."""
-    lvlm = VolumeLVLM(folder, max_new_tokens=12)
-    lvlm.generate(slices, QUERIES, sampling=Sampling(1.0))
-    kept = lvlm._kept_sequences._sequences
-    text = lvlm.base.config.text_config
-    own = 4 * 64 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * 2 * 4
-    assert kept.length == 64 and sum(one.nbytes for layer in kept.own for one in layer) == own
-    assert kept.logits.nbytes == kept.noise.nbytes == 4 * text.vocab_size * 4
-    others = sum(value.nbytes for value in vars(kept).values() if isinstance(value, torch.Tensor))
-    assert others - 2 * kept.logits.nbytes < 4 * (64 + 8 * 12 + 64) + 1000
 
 
 def test_more_sequences_than_memory_holds_are_fewer_at_a_time(folder, slices, monkeypatch, caplog):

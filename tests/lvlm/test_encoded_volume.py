@@ -4,13 +4,12 @@ import pytest
 import torch
 from medvol_r1.lvlm.encoded_volume import hidden_states, prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
-from tiny_models import save_random_lvlm
 from transformers import DynamicCache
 
 
-@pytest.fixture(scope="module")
-def lvlm(tmp_path_factory):
-    return VolumeLVLM(str(save_random_lvlm(tmp_path_factory.mktemp("lvlm"), sharpen=3.0))).load()
+@pytest.fixture
+def lvlm(folder):
+    return VolumeLVLM(folder).load()
 
 
 @torch.no_grad()
@@ -40,3 +39,20 @@ def test_what_the_vision_tower_saw_reaches_every_layer(lvlm):
     for one, another in zip(layers, others, strict=True):
         assert torch.equal(one[0][:, :, :text], another[0][:, :, :text])
         assert (one[0][:, :, text:] - another[0][:, :, text:]).abs().max() > 1e-3
+
+
+def test_a_kept_prefix_is_that_of_the_weights_and_of_autocast(folder, slices):
+    lvlm = VolumeLVLM(folder)
+    volume, base = lvlm.encode(slices), lvlm.base
+    first = prefilled(base, volume)
+    assert prefilled(base, volume) is first
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = prefilled(base, volume)
+    assert 1e-4 < (rough[0][1] - first[0][1]).abs().max() < 1
+    torch.testing.assert_close(prefilled(base, volume), first)
+    with torch.no_grad():
+        base.model.language_model.layers[0].self_attn.v_proj.weight.mul_(2)
+    torch.testing.assert_close(prefilled(base, volume)[0][1], 2 * first[0][1])
+    lvlm.unfreeze()
+    trained = lvlm.encode(slices)
+    assert prefilled(base, trained) is not prefilled(base, trained) and trained.kept.layers == ()

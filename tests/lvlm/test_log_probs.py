@@ -10,20 +10,9 @@ from medvol_r1.lvlm import log_probs as log_probs_module
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.shared_prefix import PREFIX, pack_tree
 from medvol_r1.lvlm.vision import slices_to_patches
-from tiny_models import save_random_lvlm
 
 QUERIES = ["the organ that secretes bile", "show both kidneys", "the liver"]
 LENGTHS = [(7, 3), (5,), (4, 9, 1)]  # of the completions of each query
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return str(save_random_lvlm(tmp_path_factory.mktemp("lvlm"), sharpen=3.0))
-
-
-@pytest.fixture
-def slices():
-    return torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture(scope="module")

@@ -135,5 +135,3 @@ def test_lora_trains_the_language_model_only_and_is_saved_alone(lvlm, slices, tm
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         VolumeLVLM("anywhere", **arguments)
-    with pytest.raises(ValueError, match="top_p"):
-        Sampling(top_p=0.0)

@@ -12,11 +12,10 @@ from ignite.engine import Engine, Events
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.propagation import SlicePropagator
-from medvol_r1.propagator_training.clip_network import ClipNetwork, ClipPrediction
+from medvol_r1.propagator_training.clip_network import ClipNetwork
 from medvol_r1.propagator_training.clips import ClipLoader, LabelledVolumes
-from medvol_r1.propagator_training.evaluator import PropagatorEvaluator, evaluation_cases, inscribed_ellipses
-from medvol_r1.propagator_training.loss import PropagatorLoss, mask_loss
-from medvol_r1.propagator_training.random_shapes import FIRST_SHAPE, RandomShapes
+from medvol_r1.propagator_training.loss import PropagatorLoss
+from medvol_r1.propagator_training.random_shapes import FIRST_SHAPE
 from medvol_r1.propagator_training.trainer import (
     MovingAverage,
     PretrainedSaver,
@@ -29,12 +28,6 @@ from monai.utils import set_determinism
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
-
-
-@pytest.fixture(scope="module")
-def pool():
-    shapes = RandomShapes(np.random.default_rng(0), (8, 48, 48))
-    return LabelledVolumes(torch.from_numpy(np.stack([shapes.volume() for _ in range(3)])), None, FIRST_SHAPE)
 
 
 def make_trainer(pool, clip_lengths=(2,), epochs=2, epoch_length=2, rate=1e-3, **changes):
@@ -168,69 +161,9 @@ def test_truth_and_schedules_reach_the_network(pool):
     np.testing.assert_allclose(weights, [1, 0.5, 0, 0, 0, 0, 0, 0, 0, 0], atol=1e-9)
 
 
-def prediction_of(masks, slices, presence=5.0):
-    logits = 40 * (masks - 0.5)
-    shape = masks.shape[:2]
-    return ClipPrediction(logits, torch.full(shape, presence), torch.ones(shape), slices, [])
-
-
-def test_loss_of_a_perfect_and_of_an_empty_prediction():
-    truth = torch.zeros(1, 2, 8, 8)
-    truth[:, :, 2:6, 2:6] = 1
-    perfect = PropagatorLoss()(prediction_of(truth, [0, 1]), truth)
-    assert perfect["loss"] < 0.01
-    assert perfect["key_dice"] == perfect["tracked_dice"] == perfect["presence_accuracy"] == 1
-    nothing = PropagatorLoss()(prediction_of(torch.zeros_like(truth), [0, 1], presence=-5.0), truth)
-    # 16 pixels * 20 nats / area 16 = 20, soft Dice 1 - 0.5 / 16.5, presence 0.5 * 5.0067, IoU 0.1 * 1
-    assert float(nothing["loss"]) == pytest.approx(20 + 1 - 0.5 / 16.5 + 0.5 * 5.0067 + 0.1, abs=1e-3)
-    assert nothing["key_dice"] == nothing["presence_accuracy"] == 0
-
-
-def test_loss_leaves_out_objects_that_are_not_on_the_key_slice_and_masks_of_absent_ones():
-    truth = torch.zeros(2, 2, 8, 8)
-    truth[0, 0, 2:6, 2:6] = 1  # object 0 ends after the key slice
-    truth[1, 1, 2:6, 2:6] = 1  # object 1 is not on the key slice: no prompt could name it
-    predicted = prediction_of(truth[:1].repeat(2, 1, 1, 1), [0, 1])
-    predicted = predicted._replace(presence=torch.tensor([[5.0, -5.0], [5.0, 5.0]]))
-    scalars = PropagatorLoss()(predicted, truth)
-    assert scalars["loss"] < 0.01 and scalars["presence_accuracy"] == 1
-
-
-def test_mask_loss_does_not_depend_on_the_size():
-    """An object and its copy at twice the side, both missed: the same cross-entropy."""
-    small, large = torch.zeros(16, 16), torch.zeros(16, 16)
-    small[:4, :4], large[:8, :8] = 1, 1
-    losses = [mask_loss(torch.full((16, 16), -8.0), m, m.sum()) for m in (small, large)]
-    assert float(losses[0] - losses[1]) == pytest.approx(0, abs=0.1)
-
-
-def test_evaluator_scores_whole_volumes(pool):
-    cases = evaluation_cases([pool], objects=2)
-    assert cases and all(1 <= len(case.objects) <= 2 for case in cases)
-    evaluator = PropagatorEvaluator(device="cpu", val_data_loader=cases[:1], network=build_tiny_medsam2(image_size=32))
-    outputs = []
-    evaluator.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.extend(engine.state.output))
-    evaluator.run()
-    case, output = cases[0].objects[0], outputs[0]
-    assert output["pred"].shape == output["label"].shape == (1, *case.mask.shape)
-    area = case.mask.sum((1, 2))
-    assert area[case.key_index] == area.max()
-    extent = case.mask.flatten(1).any(1)
-    for baseline in ("ellipse", "copy"):
-        assert torch.equal(output[baseline][0].flatten(1).any(1), extent)
-
-
 def nothing(slices):
     """Volumes in which no slice has an object."""
     return LabelledVolumes(torch.zeros(2, slices, 48, 48, dtype=torch.uint8), None, FIRST_SHAPE)
-
-
-def test_volumes_without_objects_have_no_cases_and_an_evaluator_says_so(pool):
-    assert evaluation_cases([nothing(5)], objects=3) == []
-    flat = LabelledVolumes(pool.labels[:, :2], None, pool.first_label)  # objects on two slices have no extent to find
-    assert evaluation_cases([flat], objects=3) == []
-    with pytest.raises(ValueError, match="no object to follow: .* covers 40 pixels or more, and at most 35%.*3 slices"):
-        PropagatorEvaluator(device="cpu", val_data_loader=[], network=build_tiny_medsam2(image_size=32))
 
 
 @pytest.mark.parametrize("clip_lengths", [(1,), (3,)])
@@ -242,12 +175,6 @@ def test_training_on_clips_without_objects_teaches_nothing_and_does_not_break(cl
     )
     for parameter in trainer.network.parameters():
         assert parameter.isfinite().all() and (parameter.grad is None or not parameter.grad.any())
-
-
-def test_inscribed_ellipse_fills_pi_over_four_of_its_box():
-    ellipse = inscribed_ellipses(torch.tensor([[10.0, 20, 90, 60]]), 80, 100)
-    assert float(ellipse.sum()) == pytest.approx(np.pi / 4 * 80 * 40, rel=0.01)
-    assert not ellipse[:, :10].any() and not ellipse[60:].any()
 
 
 def test_configs_run_both_stages(tmp_path, monkeypatch):
