@@ -56,6 +56,11 @@ One flow, one direction of imports: each line may import those above it, never t
     lvlm.model                            Qwen3-VL: generate, token log-probabilities
     lvlm.memory_plan                      what training at a given size needs
 
+    served_lvlm.failures                  why a served model gave no answer
+    served_lvlm.endpoint                  an OpenAI-compatible endpoint, asked
+    served_lvlm.slice_pictures            slices as PNG images
+    served_lvlm.model                     a served language model in the place of Qwen3-VL
+
     medsam2.weights                       weights of MedSAM2 as a Sam2VideoModel
     medsam2.steps                         encode, decode, remember, attend: batched over objects
     medsam2.zoom                          the part of a slice around a box

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import Qwen3VLForConditionalGeneration
@@ -27,7 +26,7 @@ from .prompts import INSTRUCTION, PromptBuilder
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
-from .vision import slices_to_patches, stretched_channels
+from .vision import resized, slices_to_patches, stretched_channels
 from .volume_batch import PackedQueries, batch_log_probs
 from .weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
 
@@ -312,9 +311,8 @@ class VolumeLVLM(nn.Module):
         # A MetaTensor would carry the volume's meta data through the whole network.
         slices = slices.as_tensor() if hasattr(slices, "as_tensor") else slices
         slices = slices.float()
-        if self.slice_size is not None and tuple(slices.shape[2:]) != (self.slice_size, self.slice_size):
-            size = (self.slice_size, self.slice_size)
-            slices = F.interpolate(slices, size=size, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+        if self.slice_size is not None:
+            slices = resized(slices, self.slice_size)
         ranges = getattr(self.base.config.vision_config, "channel_ranges", None)
         return stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
 

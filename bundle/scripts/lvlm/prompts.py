@@ -8,9 +8,10 @@ tokenised apart, so that a prefix never depends on a query.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,6 +48,20 @@ def neutralise(text: str, added_tokens: frozenset[str]) -> str:
         while len(token) > 1 and token in text:
             text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
     return text
+
+
+def message_content(instruction: str, images: Sequence[Mapping[str, Any]], query: str) -> list[Mapping[str, Any]]:
+    """The parts of the user's message, of any chat that takes texts and images.
+
+    Args:
+        instruction: see `INSTRUCTION`.
+        images: S parts that stand for the slices; each comes behind its tag.
+        query: behind all of them, with the blank in front of it.
+    """
+    content: list[Mapping[str, Any]] = [{"type": "text", "text": instruction + "\n"}]
+    for number, image in enumerate(images, 1):
+        content += [{"type": "text", "text": f"<slice {number}>"}, image]
+    return [*content, {"type": "text", "text": "\nQuery:" + query}]
 
 
 @dataclass(frozen=True)
@@ -109,10 +124,7 @@ class PromptBuilder:
 
     def _rendered(self, num_slices: int) -> tuple[str, str]:
         """The chat as text, in front of the query and behind it."""
-        content: list[dict[str, str]] = [{"type": "text", "text": self.instruction + "\n"}]
-        for index in range(num_slices):
-            content += [{"type": "text", "text": f"<slice {index + 1}>"}, {"type": "image"}]
-        content.append({"type": "text", "text": "\nQuery:" + _MARK})
+        content = message_content(self.instruction, [{"type": "image"}] * num_slices, _MARK)
         messages = [{"role": "user", "content": content}]
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         if text.count(_MARK) != 1 or text.count(IMAGE_PAD) != num_slices:

@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+
+
+def resized(slices: torch.Tensor, size: int) -> torch.Tensor:
+    """Slices float [S, C, H, W] in 0..1 as [S, C, size, size]; those of that size come back as they are."""
+    if tuple(slices.shape[2:]) == (size, size):
+        return slices
+    return F.interpolate(slices, size=(size, size), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def stretched_channels(slices: torch.Tensor, ranges: Sequence[Sequence[float]]) -> torch.Tensor:
