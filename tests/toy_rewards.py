@@ -10,4 +10,5 @@ class VowelReward:
     """The share of vowels among a completion's characters."""
 
     def __call__(self, completions, masks, **columns):
+        completions = [one if isinstance(one, str) else one[0]["content"] for one in completions]  # TRL's messages
         return [sum(letter in "aeiou" for letter in text) / max(1, len(text)) for text in completions]

@@ -29,7 +29,7 @@ INSTRUCTION = (
 _MARK = "\ue000"
 # Templates of models that always reason open the reasoning in the prompt. The tag belongs to the completion: so it is
 # written, trained and parsed as by all other models.
-_OPENED_REASONING = re.compile(r"<think>\s*$")
+OPENED_REASONING = re.compile(r"<think>\s*$")
 _TAG_START = re.compile(r"<(?=[|/!A-Za-z])")
 
 
@@ -93,11 +93,19 @@ class PromptBuilder:
         Raises:
             ValueError: the query still encodes to a special token (a tokenizer that normalises text into one).
         """
-        ids = self.tokenizer(" " + neutralise(query, self._added_tokens), add_special_tokens=False).input_ids
-        leaked = set(ids) & set(self.tokenizer.added_tokens_decoder)
-        if leaked:
-            raise ValueError(f"The query {query!r} encodes to added tokens {sorted(leaked)}; take them out of it.")
-        return ids + self._turn_ids
+        return self._asked(query)[1] + self._turn_ids
+
+    def messages(self, num_slices: int, query: str) -> list[dict[str, Any]]:
+        """The same prompt as a chat, for engines that render it themselves: images stand as `{"type": "image"}`.
+
+        Args:
+            num_slices: S.
+            query: the user's text; it is neutralised.
+
+        Raises:
+            ValueError: as `tail_ids`.
+        """
+        return self._chat(num_slices, self._asked(query)[0])
 
     def completion_ids(self, completion: str) -> list[int]:
         """Token ids of a completion, with the end-of-turn token behind it."""
@@ -111,6 +119,19 @@ class PromptBuilder:
         ids = self.tokenizer(behind, add_special_tokens=False).input_ids
         return ids[0] if ids and ids[0] in self.tokenizer.added_tokens_decoder else self.tokenizer.eos_token_id
 
+    def _asked(self, query: str) -> tuple[str, list[int]]:
+        """The query behind "Query:", neutralised: text and token ids."""
+        text = " " + neutralise(query, self._added_tokens)
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        leaked = set(ids) & set(self.tokenizer.added_tokens_decoder)
+        if leaked:
+            raise ValueError(f"The query {query!r} encodes to added tokens {sorted(leaked)}; take them out of it.")
+        return text, ids
+
+    def _chat(self, num_slices: int, asked: str) -> list[dict[str, Any]]:
+        images = [{"type": "image"} for _ in range(num_slices)]
+        return [{"role": "user", "content": message_content(self.instruction, images, asked)}]
+
     @cached_property
     def _added_tokens(self) -> frozenset[str]:
         return frozenset(self.tokenizer.get_added_vocab())
@@ -119,14 +140,13 @@ class PromptBuilder:
     def _turn_ids(self) -> list[int]:
         """What makes it the assistant's turn, the same behind every query."""
         _, tail = self._rendered(num_slices=1)
-        tail = _OPENED_REASONING.sub("", tail)
+        tail = OPENED_REASONING.sub("", tail)
         return self.tokenizer(tail, add_special_tokens=False).input_ids
 
     def _rendered(self, num_slices: int) -> tuple[str, str]:
         """The chat as text, in front of the query and behind it."""
-        content = message_content(self.instruction, [{"type": "image"}] * num_slices, _MARK)
-        messages = [{"role": "user", "content": content}]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        chat = self._chat(num_slices, _MARK)
+        text = self.tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         if text.count(_MARK) != 1 or text.count(IMAGE_PAD) != num_slices:
             raise ValueError(
                 f"The chat template of {self.tokenizer.name_or_path!r} rendered {text.count(IMAGE_PAD)} images for "
