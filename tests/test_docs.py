@@ -40,6 +40,7 @@ ENGINES = (
     "evaluation.evaluator",
     "training.sft",
     "training.grpo",
+    "training.trl_engine",
     "propagator_training.evaluator",
     "propagator_training.trainer",
 )

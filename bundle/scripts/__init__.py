@@ -122,6 +122,9 @@ One flow, one direction of imports: each line may import those above it, never t
     training.wall_clock                   a learning rate that ends with the time
     training.sft                          engine of stage 1
     training.grpo                         engine of stage 2
+    training.trl_processor                slices and prompts as TRL's trainer reads them
+    training.trl_dataset                  volumes as rows of its data set
+    training.trl_engine                   stage 2 by that trainer
 
     propagator_training.random_shapes     label volumes of shapes without names
     propagator_training.clips             clips around objects, for the propagator

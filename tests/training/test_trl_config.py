@@ -60,10 +60,7 @@ def workflow_of(stack, folder, **changes):
 def toy_reward(tmp_path):
     """An overlay with a reward that a random model earns, so that something is learned."""
     overlay = tmp_path / "toy.json"
-    overlay.write_text(
-        json.dumps({"reward": {"terms": {"R_v": {"_target_": "toy_rewards.VowelReward"}}, "weights": {"R_v": 1.0},
-                               "_target_": "scripts.rewards.CompositeReward"}})
-    )  # fmt: skip
+    overlay.write_text(json.dumps({"reward": {"_target_": "toy_rewards.VowelReward"}}))
     return overlay
 
 

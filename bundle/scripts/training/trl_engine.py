@@ -17,7 +17,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from ..lvlm.model import LANGUAGE_MODEL_LINEAR
 from ..lvlm.prompts import PromptBuilder
 from ..lvlm.weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
-from ..rewards import CompositeReward
+from ..rewards import CompositeReward, Reward
 from .trl_processor import SliceProcessor
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def grpo_trainer(
     max_epochs: float,
     network: Qwen3VLForConditionalGeneration,
     processor: SliceProcessor,
-    reward: CompositeReward,
+    reward: Reward,
     train_dataset: Dataset,
     validation_dataset: Dataset | None,
     lora_rank: int,
@@ -74,11 +74,11 @@ def grpo_trainer(
         max_epochs: passes over the data; `max_steps` of the arguments, where it is above 0, counts instead.
         network: the policy that training starts from; an adapter of SFT is merged (`load_policy`).
         processor: of the network, see `load_slice_processor`.
-        reward: its terms become TRL's reward functions, its weights their weights.
+        reward: of a `CompositeReward` the terms become TRL's reward functions, its weights their weights.
         train_dataset: see `trl_dataset`.
         validation_dataset: sampled and rewarded every `eval_steps`; may be None.
         lora_rank: of the adapter on the language model; its scale is 2, as in `VolumeLVLM.add_lora`.
-        arguments: all other settings; its `reward_weights` are those of `reward`.
+        arguments: all other settings.
 
     Raises:
         ValueError: lora_rank below 1.
@@ -90,11 +90,13 @@ def grpo_trainer(
             f"lora_rank is {lora_rank}; TRL's engine trains an adapter of rank 1 or more: without one its reference "
             "would be the model as it was before the adapter of SFT (config key `lora_rank`)."
         )
+    terms = list(reward.terms.values()) if isinstance(reward, CompositeReward) else [reward]
     arguments.num_train_epochs = max_epochs
-    arguments.reward_weights = [reward.weights[name] for name in reward.terms]
+    if isinstance(reward, CompositeReward):
+        arguments.reward_weights = [reward.weights[name] for name in reward.terms]
     return GRPOTrainer(
         model=network,
-        reward_funcs=list(reward.terms.values()),
+        reward_funcs=terms,
         args=arguments,
         train_dataset=train_dataset,
         eval_dataset=validation_dataset,
