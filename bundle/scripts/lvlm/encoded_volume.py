@@ -9,7 +9,9 @@ import torch
 from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 
 from .network_state import is_trained, what_weights_are
+from .prompts import PromptBuilder
 from .split_attention import BranchMask, LayerPrefix
+from .vision import resized, slices_to_patches, stretched_channels
 
 
 @dataclass
@@ -48,6 +50,88 @@ class EncodedVolume:
     num_slices: int
     grid: torch.Tensor
     kept: KeptPrefix = field(default_factory=KeptPrefix, repr=False, compare=False)
+
+
+class VolumeEncoder:
+    """Encodes volumes with the vision tower, and keeps the prompt prefixes of the sizes that it has seen.
+
+    Args:
+        prompts: of the network that it is called with.
+        slice_size: side in pixels that slices are resized to; None takes them as they come.
+    """
+
+    def __init__(self, prompts: PromptBuilder, slice_size: int | None = None) -> None:
+        self.prompts = prompts
+        self.slice_size = slice_size
+        self._prefixes: dict[tuple[int, int, int, str], dict[str, torch.Tensor]] = {}
+
+    def __call__(self, base: Qwen3VLForConditionalGeneration, volumes: Sequence[torch.Tensor]) -> list[EncodedVolume]:
+        """Vision features and prefix of each volume, in one call of the vision tower.
+
+        Args:
+            base: the network; its device is where all happens.
+            volumes: slices float [S, H, W] or [S, 1 or 3, H, W] in 0..1 each; their numbers may differ, their sizes
+                may not.
+
+        Raises:
+            ValueError: another shape, slices of several sizes, sides that do not divide into visual tokens, or three
+                channels for a model that makes its own (see `vision.stretched_channels`).
+        """
+        vision = base.config.vision_config
+        channel_ranges = getattr(vision, "channel_ranges", None)
+        slices = [self._as_rgb(volume, channel_ranges).to(base.device) for volume in volumes]
+        sizes = {tuple(one.shape[2:]) for one in slices}
+        if len(sizes) != 1:
+            raise ValueError(f"Volumes that are encoded together need slices of one size, got {sorted(sizes)}.")
+        counts = [len(one) for one in slices]
+        rows, columns = (side // vision.patch_size for side in slices[0].shape[2:])
+        pixels = slices_to_patches(
+            torch.cat(slices), vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
+        )
+        # Frames of one clip are to the tower what images are, but for a loop over the images in Python.
+        clip = torch.tensor([[sum(counts), rows, columns]], device=base.device)
+        features = base.model.visual(pixels.to(base.dtype), grid_thw=clip, return_dict=True)
+        tokens_per_slice = rows * columns // vision.spatial_merge_size**2
+        shares = [count * tokens_per_slice for count in counts]
+        embeds = features.pooler_output.split(shares)
+        deepstack = zip(*(feature.split(shares) for feature in features.deepstack_features), strict=True)
+        return [
+            EncodedVolume(
+                visual_embeds=one, deepstack=early, num_slices=count, **self._prefix(base, count, rows, columns)
+            )
+            for one, early, count in zip(embeds, deepstack, counts, strict=True)
+        ]
+
+    def _as_rgb(self, slices: torch.Tensor, channel_ranges: Sequence[Sequence[float]] | None) -> torch.Tensor:
+        """[S, H, W] or [S, 1 or 3, H, W] to float [S, 3, H, W] of the size that the model reads."""
+        if slices.ndim == 3:
+            slices = slices[:, None]
+        if slices.ndim != 4 or slices.shape[1] not in (1, 3) or len(slices) == 0:
+            raise ValueError(f"Slices must have the shape [S, H, W] or [S, 3, H, W], got {list(slices.shape)}.")
+        # A MetaTensor would carry the volume's meta data through the whole network.
+        slices = slices.as_tensor() if hasattr(slices, "as_tensor") else slices
+        slices = slices.float()
+        if self.slice_size is not None:
+            slices = resized(slices, self.slice_size)
+        return stretched_channels(slices, channel_ranges) if channel_ranges else slices.expand(-1, 3, -1, -1)
+
+    def _prefix(
+        self, base: Qwen3VLForConditionalGeneration, num_slices: int, rows: int, columns: int
+    ) -> dict[str, torch.Tensor]:
+        """What of an `EncodedVolume` depends on the volume's size alone, by name; kept, for it takes long to make."""
+        size = (num_slices, rows, columns, str(base.device))
+        if size not in self._prefixes:
+            tokens_per_slice = rows * columns // base.config.vision_config.spatial_merge_size**2
+            grid = torch.tensor([[1, rows, columns]]).repeat(num_slices, 1).to(base.device)
+            ids = torch.tensor(self.prompts.prefix_ids(num_slices, tokens_per_slice), device=base.device)
+            visual_mask = ids == base.config.image_token_id
+            positions, _ = base.model.get_rope_index(
+                ids[None], mm_token_type_ids=visual_mask[None].int(), image_grid_thw=grid
+            )
+            self._prefixes[size] = {
+                "prefix_ids": ids, "position_ids": positions[:, 0], "visual_mask": visual_mask, "grid": grid
+            }  # fmt: skip
+        return self._prefixes[size]
 
 
 class LastVolume:

@@ -1,7 +1,7 @@
 """The large vision-language model: Qwen3-VL over the slices of a volume.
 
-Loading and the network are transformers'; what is here is the volume around it: slices to patches, one prompt prefix
-per volume, vision features computed once, many queries and samples behind it (see `decoding` and `log_probs`).
+Loading and the network are transformers'; what is here is the volume around it: encoded once (`encoded_volume`), with
+many queries and samples behind it (`decoding`, `log_probs`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
 from .decoding import Completion, KeptSequences, decode
-from .encoded_volume import EncodedVolume, LastVolume
+from .encoded_volume import EncodedVolume, LastVolume, VolumeEncoder
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .network_state import is_trained, what_weights_are
 from .prompts import INSTRUCTION, PromptBuilder
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
-from .vision import resized, slices_to_patches, stretched_channels
 from .volume_batch import PackedQueries, batch_log_probs
 from .weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
 
@@ -92,7 +91,7 @@ class VolumeLVLM(nn.Module):
         self.register_buffer("format_version", torch.tensor(1))
         self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
         self._prompts: PromptBuilder | None = None
-        self._prefixes: dict[tuple[int, int, int, str], dict[str, torch.Tensor]] = {}
+        self._encoder: VolumeEncoder | None = None
 
     # Loading and saving -------------------------------------------------------------------------------------------
 
@@ -108,6 +107,7 @@ class VolumeLVLM(nn.Module):
         if self.format_version.is_cuda:
             qwen.model.visual.patch_embed = LinearPatchEmbed(qwen.model.visual.patch_embed.proj)
         self._prompts = PromptBuilder(load_tokenizer(self.path), self.instruction)
+        self._encoder = VolumeEncoder(self._prompts, self.slice_size)
         end_with_turn(qwen, self._prompts.end_of_turn_id)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
         return self
@@ -179,29 +179,8 @@ class VolumeLVLM(nn.Module):
         Raises:
             ValueError: as `encode`, or slices of several sizes.
         """
-        base = self.base
-        device = self.format_version.device
-        vision = base.config.vision_config
-        slices = [self._as_rgb(volume).to(device) for volume in volumes]
-        sizes = {tuple(one.shape[2:]) for one in slices}
-        if len(sizes) != 1:
-            raise ValueError(f"Volumes that are encoded together need slices of one size, got {sorted(sizes)}.")
-        counts = [len(one) for one in slices]
-        rows, columns = (side // vision.patch_size for side in slices[0].shape[2:])
-        pixels = slices_to_patches(
-            torch.cat(slices), vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
-        )
-        # Frames of one clip are to the tower what images are, but for a loop over the images in Python.
-        clip = torch.tensor([[sum(counts), rows, columns]], device=device)
-        features = base.model.visual(pixels.to(base.dtype), grid_thw=clip, return_dict=True)
-        tokens_per_slice = rows * columns // vision.spatial_merge_size**2
-        shares = [count * tokens_per_slice for count in counts]
-        embeds = features.pooler_output.split(shares)
-        deepstack = zip(*(feature.split(shares) for feature in features.deepstack_features), strict=True)
-        return [
-            EncodedVolume(visual_embeds=one, deepstack=early, num_slices=count, **self._prefix(count, rows, columns))
-            for one, early, count in zip(embeds, deepstack, counts, strict=True)
-        ]
+        base = self.base  # loads, and so makes the encoder
+        return cast(VolumeEncoder, self._encoder)(base, volumes)
 
     # Completions --------------------------------------------------------------------------------------------------
 
@@ -301,38 +280,6 @@ class VolumeLVLM(nn.Module):
         return mask
 
     # Inside -------------------------------------------------------------------------------------------------------
-
-    def _as_rgb(self, slices: torch.Tensor) -> torch.Tensor:
-        """[S, H, W] or [S, 1 or 3, H, W] to float [S, 3, H, W] of the size that the model reads."""
-        if slices.ndim == 3:
-            slices = slices[:, None]
-        if slices.ndim != 4 or slices.shape[1] not in (1, 3) or len(slices) == 0:
-            raise ValueError(f"Slices must have the shape [S, H, W] or [S, 3, H, W], got {list(slices.shape)}.")
-        # A MetaTensor would carry the volume's meta data through the whole network.
-        slices = slices.as_tensor() if hasattr(slices, "as_tensor") else slices
-        slices = slices.float()
-        if self.slice_size is not None:
-            slices = resized(slices, self.slice_size)
-        ranges = getattr(self.base.config.vision_config, "channel_ranges", None)
-        return stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
-
-    def _prefix(self, num_slices: int, rows: int, columns: int) -> dict[str, torch.Tensor]:
-        """What of an `EncodedVolume` depends on the volume's size alone, by name; kept, for it takes long to make."""
-        device = self.format_version.device
-        size = (num_slices, rows, columns, str(device))
-        if size not in self._prefixes:
-            config = self.base.config
-            tokens_per_slice = rows * columns // config.vision_config.spatial_merge_size**2
-            grid = torch.tensor([[1, rows, columns]]).repeat(num_slices, 1).to(device)
-            ids = torch.tensor(self.prompts.prefix_ids(num_slices, tokens_per_slice), device=device)
-            visual_mask = ids == config.image_token_id
-            positions, _ = self.base.model.get_rope_index(
-                ids[None], mm_token_type_ids=visual_mask[None].int(), image_grid_thw=grid
-            )
-            self._prefixes[size] = {
-                "prefix_ids": ids, "position_ids": positions[:, 0], "visual_mask": visual_mask, "grid": grid
-            }  # fmt: skip
-        return self._prefixes[size]
 
     def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
         """What stands between the prefix and a completion, int64 [n] for each query."""
