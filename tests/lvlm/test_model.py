@@ -4,7 +4,6 @@ import pytest
 import torch
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
-from medvol_r1.lvlm.vision import slices_to_patches
 from tiny_models import save_random_lvlm
 
 QUERIES = ["the organ that secretes bile", "show both kidneys"]
@@ -53,22 +52,6 @@ def test_decoding_in_turns_gives_the_same(lvlm, slices, monkeypatch):
     assert [group[0].text for group in together] == [group[0].text for group in one_by_one]
 
 
-def test_vision_features_are_those_of_transformers(lvlm, slices):
-    """It splits them by image, those of the early layers since a version between 5.17 and 5.23."""
-
-    def joined(features):
-        return features if isinstance(features, torch.Tensor) else torch.cat(tuple(features))
-
-    volume, vision = lvlm.encode(slices), lvlm.base.config.vision_config
-    pixels = slices_to_patches(slices[:, None].expand(-1, 3, -1, -1), vision.patch_size, 2, 2)
-    expected = lvlm.base.model.get_image_features(pixels, volume.grid, return_dict=True)
-    assert volume.visual_mask.sum() == 18 and len(volume.deepstack) == 2  # 3 slices of 2 x 3 tokens
-    found = [volume.visual_embeds, *volume.deepstack]
-    for one, other in zip(found, [expected.pooler_output, *expected.deepstack_features], strict=True):
-        assert one.shape == (18, 96)
-        torch.testing.assert_close(one, joined(other), rtol=0, atol=1e-5)
-
-
 def test_the_last_volume_is_encoded_once(lvlm, slices, folder):
     """Another image, weights that changed, slices changed in place, and training make another."""
     volume = lvlm.encode(slices)
@@ -85,18 +68,6 @@ def test_the_last_volume_is_encoded_once(lvlm, slices, folder):
     assert not lvlm.encode(slices).visual_embeds.equal(other.visual_embeds)
     lvlm.unfreeze()
     assert lvlm.encode(slices) is not lvlm.encode(slices)
-
-
-def test_slices_are_resized_to_the_models_size(folder):
-    lvlm = VolumeLVLM(str(folder), slice_size=32)
-    volume = lvlm.encode(torch.rand(2, 100, 80))
-    assert volume.visual_mask.sum() == 2 * (32 // 16) ** 2
-
-
-@pytest.mark.parametrize("shape", [(32, 32), (2, 2, 32, 32), (0, 32, 32), (1, 1, 2, 32, 32)])
-def test_wrong_shapes_are_refused(lvlm, shape):
-    with pytest.raises(ValueError, match=r"\[S, H, W\] or \[S, 3, H, W\]"):
-        lvlm.encode(torch.zeros(shape))
 
 
 def test_forward_with_an_image_alone_gives_a_mask(lvlm):

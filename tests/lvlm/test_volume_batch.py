@@ -69,16 +69,6 @@ def test_log_probs_and_gradients_are_those_of_one_volume_at_a_time(lvlm, complet
         assert (gradient - expected_gradients[name]).abs().max() <= 1e-4 * scale + 1e-6, name
 
 
-def test_volumes_of_several_lengths_are_encoded_as_alone(lvlm):
-    volumes = volumes_of(3, 1, 2)
-    for slices, found in zip(volumes, lvlm.encode_many(volumes), strict=True):
-        alone = lvlm.encode(slices)
-        torch.testing.assert_close(found.visual_embeds, alone.visual_embeds, atol=1e-5, rtol=1e-5)
-        for early, expected in zip(found.deepstack, alone.deepstack, strict=True):
-            torch.testing.assert_close(early, expected, atol=1e-5, rtol=1e-5)
-        assert torch.equal(found.position_ids, alone.position_ids)
-
-
 def test_volumes_of_several_lengths_do_not_share_a_batch(lvlm, completions):
     with pytest.raises(ValueError, match=r"as many slices each, got \[3, 2\]"):
         lvlm.batch_log_probs(lvlm.encode_many(volumes_of(3, 2)), packed(lvlm, completions))
@@ -101,8 +91,3 @@ def test_what_a_packed_token_sees():
         [1, 1, 0, 0, 1],
     ]
     assert seen[1, :4, 1:].int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 0]]
-
-
-def test_slices_of_several_sizes_are_not_encoded_together(lvlm):
-    with pytest.raises(ValueError, match=r"slices of one size, got \[\(32, 32\), \(32, 48\)\]"):
-        lvlm.encode_many([torch.rand(1, 32, 32), torch.rand(1, 32, 48)])
