@@ -225,7 +225,6 @@ def test_the_way_of_inference_knows_no_phantoms_training_or_evaluation(name):
 # Modules that are tested through others so far. A new module does not come here: it has a test file of its own.
 WITHOUT_A_TEST_FILE = {
     "phantom.anatomy", "phantom.canvas", "phantom.lesions", "phantom.organs", "phantom.scanner", "phantom.skeleton",
-    "training.grpo_logging", "training.reference_policy", "training.rollouts",
 }  # fmt: skip
 
 

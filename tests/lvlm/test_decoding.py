@@ -1,5 +1,6 @@
 import copy
 import logging
+from itertools import chain
 
 import pytest
 import torch
@@ -238,3 +239,20 @@ def test_tokens_of_a_graph_equal_those_without(folder, adapter):
             texts = [[one.text for group in run for one in group] for run in runs]
             assert texts[0] == texts[1] and len(set(texts[0])) > 3
     assert kept._sequences.graphs
+
+
+def test_the_entropy_is_that_of_the_next_token(folder, slices):
+    network = VolumeLVLM(folder, max_new_tokens=1)
+    encoded = network.encode(slices)
+    ((completion,),) = network.generate(encoded, ["the liver"], sampling=Sampling(temperature=1.0))
+    config = network.base.config
+    vision = [config.image_token_id, config.video_token_id, config.vision_start_token_id, config.vision_end_token_id]
+    # every token of the vocabulary but those as a completion of its own
+    tokens = [torch.tensor([token]) for token in range(config.text_config.vocab_size) if token not in vision]
+    with torch.no_grad():
+        log_probs = torch.cat(network.log_probs(encoded, ["the liver"], [tokens[:600]])[0])
+        rest = [
+            network.log_probs(encoded, ["the liver"], [tokens[i : i + 600]])[0] for i in range(600, len(tokens), 600)
+        ]
+    log_probs = torch.cat([log_probs, *chain.from_iterable(rest)]).log_softmax(0)
+    assert completion.entropy == pytest.approx(-(log_probs.exp() * log_probs).sum().item(), rel=1e-4)

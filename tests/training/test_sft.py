@@ -8,12 +8,6 @@ from medvol_r1.datasets.volume_queries import VolumeQueries, collate_volumes
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.training.sft import SFTTrainer
 from medvol_r1.training.trainable import make_trainable
-from tiny_models import save_random_lvlm
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return save_random_lvlm(tmp_path_factory.mktemp("lvlm"))
 
 
 def volume(seed, num_queries=2):

@@ -4,12 +4,6 @@ import pytest
 import torch
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.training.trainable import TrainableWeights, make_trainable
-from tiny_models import save_random_lvlm
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return str(save_random_lvlm(tmp_path_factory.mktemp("lvlm")))
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

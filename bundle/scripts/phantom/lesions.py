@@ -1,4 +1,4 @@
-"""Tumors and cysts of the kidneys. Units and frame as in phantom_anatomy."""
+"""Tumors and cysts of the kidneys. Units and frame as in `anatomy`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The abdominal organs of a phantom that have labels. Units and frame as in phantom_anatomy."""
+"""The abdominal organs of a phantom that have labels. Units and frame as in `anatomy`."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The bones of a phantom, with the muscles beside the spine, and the head. Units and frame as in phantom_anatomy."""
+"""The bones of a phantom, with the muscles beside the spine, and the head. Units and frame as in `anatomy`."""
 
 import numpy as np
 

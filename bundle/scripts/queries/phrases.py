@@ -1,4 +1,4 @@
-"""The words of the query bank: what is said of each target, and the frames around it. Data only; `queries` composes.
+"""The words of the query bank: what is said of each target, and the frames around it. Data only; `bank` composes.
 
 Our own sentences, in American spelling, in words that a small model can learn from the bank alone: a fact is told in
 three forms, so that a held-out form is made of words that the others teach.

@@ -101,9 +101,9 @@ class GRPOTrainer(SupervisedTrainer):
         self.network.eval()
         rollouts = [self.sampler(self.network, item) for item in batchdata]
         started = time.perf_counter()
-        lessons = self._lessons(rollouts)
+        micro_batches = self._micro_batches(rollouts)
         for _ in range(self.num_iterations):
-            update = self._update(lessons)
+            update = self._update(micro_batches)
             self.optimizer.step()
         engine.state.output = {
             CommonKeys.LOSS: update.loss,
@@ -114,18 +114,18 @@ class GRPOTrainer(SupervisedTrainer):
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
 
-    def _lessons(self, rollouts: Sequence[Rollouts]) -> list[_Lesson]:
+    def _micro_batches(self, rollouts: Sequence[Rollouts]) -> list[_MicroBatch]:
         """What of the rollouts goes through the network, with what it adds to the loss of the batch."""
         in_sequences = self.loss_function.normalisation == "sequence"
         sizes = [[1 if in_sequences else len(one.ids) for one in volume.flat] for volume in rollouts]
         total = sum(map(sum, sizes))
-        lessons = []
+        micro_batches = []
         for volume, weights in zip(rollouts, sizes, strict=True):
             keep = torch.ones_like(volume.equal) if self.reference else ~volume.equal
             if not keep.any():
                 continue
             groups = keep.nonzero()[:, 0].tolist()
-            lesson = _Lesson(
+            micro_batch = _MicroBatch(
                 rollouts=volume,
                 texts=[volume.item.texts[group] for group in groups],
                 ids=[[one.ids for one in volume.completions[group]] for group in groups],
@@ -135,36 +135,36 @@ class GRPOTrainer(SupervisedTrainer):
             if self.reference is not None:
                 seen = self.reference.encode(volume.item.slices, volume.volume)
                 with self._autocast():
-                    lesson.reference = _padded(self.reference.log_probs(seen, lesson.texts, lesson.ids))
-            lessons.append(lesson)
-        return lessons
+                    micro_batch.reference = _padded(self.reference.log_probs(seen, micro_batch.texts, micro_batch.ids))
+            micro_batches.append(micro_batch)
+        return micro_batches
 
-    def _update(self, lessons: Sequence[_Lesson]) -> Update:
+    def _update(self, micro_batches: Sequence[_MicroBatch]) -> Update:
         """Gradients of one pass over the batch, clipped; volume after volume."""
         self.optimizer.zero_grad(set_to_none=True)
         self.network.train()
         losses, statistics = [], []
-        for lesson in lessons:
-            log_probs = self._log_probs(lesson)  # [N, T]
-            if lesson.old is None:
-                lesson.old = log_probs.detach()
-            mask = _padded([[torch.ones_like(one) for one in group] for group in lesson.ids]).to(log_probs.device)
-            loss, seen = self.loss_function(log_probs, lesson.old, lesson.reference, lesson.advantages, mask)
-            (loss * lesson.share).backward()
-            losses.append(loss.item() * lesson.share)
+        for part in micro_batches:
+            log_probs = self._log_probs(part)  # [N, T]
+            if part.old is None:
+                part.old = log_probs.detach()
+            mask = _padded([[torch.ones_like(one) for one in group] for group in part.ids]).to(log_probs.device)
+            loss, seen = self.loss_function(log_probs, part.old, part.reference, part.advantages, mask)
+            (loss * part.share).backward()
+            losses.append(loss.item() * part.share)
             statistics.append(seen)
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         norm = clip_grad_norm_(trained, self.max_grad_norm)
         return Update.of(losses, statistics, norm.item())
 
-    def _log_probs(self, lesson: _Lesson) -> Tensor:
-        """[N, T] of a lesson's completions under the policy, with gradient."""
-        volume = lesson.rollouts.volume
+    def _log_probs(self, micro_batch: _MicroBatch) -> Tensor:
+        """[N, T] of a micro-batch's completions under the policy, with gradient."""
+        volume = micro_batch.rollouts.volume
         if any(weight.requires_grad for weight in self.network.base.model.visual.parameters()):
-            volume = self.network.encode(lesson.rollouts.item.slices)
+            volume = self.network.encode(micro_batch.rollouts.item.slices)
         with self._autocast():
-            return _padded(self.network.log_probs(volume, lesson.texts, lesson.ids))
+            return _padded(self.network.log_probs(volume, micro_batch.texts, micro_batch.ids))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.state.device.type, dtype=torch.bfloat16, enabled=self.bf16)
@@ -200,7 +200,7 @@ class Update(NamedTuple):
 
 
 @dataclass
-class _Lesson:
+class _MicroBatch:
     """What of a volume's rollouts goes through the network: N completions, group after group.
 
     Args:

@@ -27,9 +27,9 @@ def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
 
     `reward/total`, its largest possible value `reward/best` if the reward knows it, `reward/<term>` unweighted if it
     has terms, each over the completions that it applies to; `policy/...` as in `grpo.Update` and the entropy of the
-    next token in nats; `completion/tokens`, and the fraction that was cut
-    at the token limit; the fraction of groups with equal rewards; how many targets are on none of the shown slices; how
-    many completions did not parse, by reason; seconds of each part and completion tokens a second of all of them.
+    next token in nats; `completion/tokens`, and the fraction that was cut at the token limit; the fraction of groups
+    with equal rewards; how many targets are on none of the shown slices; how many completions did not parse, by reason;
+    seconds of each part, and completion tokens a second over all parts.
 
     Args:
         output: of `GRPOTrainer`.

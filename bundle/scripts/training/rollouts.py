@@ -68,7 +68,7 @@ class RolloutSampler:
         num_generations: G, completions of a query; they are compared with each other.
         sampling: how tokens are drawn; default: temperature 1, all tokens.
         scale_advantages: divide by the group's standard deviation (paper, Eq. 2).
-        generator: of the draws, on the network's device; its state belongs into checkpoints.
+        generator: of the draws, on the network's device; its state belongs in checkpoints.
         bf16: the language model under bfloat16 autocast, as in the update.
 
     Raises:
