@@ -28,18 +28,19 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from datasets import Dataset
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
+from medvol_r1.datasets.volume_queries import VolumeQueries
 from medvol_r1.demo_models.tiny_lvlm import build_tiny_lvlm
 from medvol_r1.losses import GRPOLoss, group_advantages
 from medvol_r1.lvlm.model import LANGUAGE_MODEL_LINEAR, VolumeLVLM
+from medvol_r1.lvlm.prompts import PromptBuilder
 from medvol_r1.lvlm.sampling import Sampling
 from medvol_r1.lvlm.vision import slices_to_patches
 from medvol_r1.lvlm.weights import load_qwen
+from medvol_r1.training.trl_dataset import trl_dataset
+from medvol_r1.training.trl_processor import load_slice_processor
 from peft import LoraConfig
-from PIL import Image
-from transformers import PreTrainedModel, ProcessorMixin, Trainer, TrainerCallback
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 
 VARIANTS = {
     "trl": "TRL GRPOTrainer",
@@ -160,27 +161,6 @@ def update(optimizer: torch.optim.Optimizer, log_probs: torch.Tensor, reference:
 # TRL ----------------------------------------------------------------------------------------------------------------
 
 
-class ImageTextProcessor(ProcessorMixin):
-    """Qwen3-VL's processor without videos, whose part needs torchvision."""
-
-    return_mm_token_type_ids = True
-
-    def __init__(self, image_processor=None, tokenizer=None, chat_template=None):
-        self.image_token = "<|image_pad|>"
-        self.image_token_id = tokenizer.convert_tokens_to_ids(self.image_token)
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
-
-    def replace_image_token(self, image_inputs: dict, image_idx: int, **_: object) -> str:
-        """The image's mark, as often as it has visual tokens."""
-        patches = image_inputs["image_grid_thw"][image_idx].prod()
-        return self.image_token * int(patches // self.image_processor.merge_size**2)
-
-    @property
-    def model_input_names(self) -> list[str]:
-        """What the model takes."""
-        return [*super().model_input_names, "mm_token_type_ids"]
-
-
 class StepClock(TrainerCallback):
     """CPU seconds of each step, resident memory in front of the first."""
 
@@ -220,27 +200,10 @@ def trl_trainer(
     """
     from trl import GRPOConfig, GRPOTrainer  # slow to import, and only this variant needs it
 
-    tokenizer, vision = work.lvlm.prompts.tokenizer, work.lvlm.base.config.vision_config
-    tokenizer.padding_side = "left"
-    pixels = work.slices.shape[1] * work.slices.shape[2]
-    processor = ImageTextProcessor(
-        Qwen2VLImageProcessorPil(
-            patch_size=vision.patch_size,
-            merge_size=vision.spatial_merge_size,
-            temporal_patch_size=vision.temporal_patch_size,
-            image_mean=[0.5] * 3,
-            image_std=[0.5] * 3,
-            size={"shortest_edge": pixels, "longest_edge": pixels},
-        ),
-        tokenizer,
-        chat_template=tokenizer.chat_template,
-    )
-    content = [{"type": "text", "text": work.lvlm.instruction + "\n"}]
-    for index in range(len(work.slices)):
-        content += [{"type": "text", "text": f"<slice {index + 1}>"}, {"type": "image"}]
-    content.append({"type": "text", "text": f"\nQuery: {work.query}"})
-    images = [Image.fromarray(one).convert("RGB") for one in (work.slices * 255).round().byte().numpy()]
-    row = {"prompt": [{"role": "user", "content": content}], "images": images}
+    vision = work.lvlm.base.config.vision_config
+    processor = load_slice_processor(work.lvlm.path, vision, work.slices.shape[-1])
+    nothing = torch.zeros(1, *work.slices.shape, dtype=torch.bool)
+    item = VolumeQueries("made up", work.slices, (work.query,), ("",), nothing, ("",))
 
     def rewards(prompts: list, completions: list, completion_ids: list, **columns: object) -> list[float]:
         lengths.extend(len(ids) for ids in completion_ids)
@@ -264,7 +227,7 @@ def trl_trainer(
             disable_tqdm=True,
             **arguments,
         ),
-        train_dataset=Dataset.from_list([row] * 2),
+        train_dataset=trl_dataset([item] * 2, PromptBuilder(processor.tokenizer, work.lvlm.instruction)),
         processing_class=processor,
         peft_config=LoraConfig(r=work.rank, lora_alpha=2 * work.rank, target_modules=LANGUAGE_MODEL_LINEAR),
         callbacks=[clock],

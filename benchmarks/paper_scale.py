@@ -33,7 +33,7 @@ from medvol_r1.lvlm.decoding import decode
 from medvol_r1.lvlm.encoded_volume import prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
-from transformers import AutoTokenizer, Qwen3VLConfig, Qwen3VLForConditionalGeneration, TrainerCallback
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration, TrainerCallback
 
 MODELS = Path(__file__).resolve().parents[1] / "bundle" / "models"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json")
@@ -283,7 +283,6 @@ def trl_step(scale: Scale) -> None:
     from grpo_step import Work, trl_trainer  # needs trl and datasets, which the other parts do without
 
     lvlm, clock, lengths = scale.network(), Clock(scale.device), []
-    lvlm.prompts.tokenizer.eos_token = AutoTokenizer.from_pretrained(scale.folder).eos_token  # TRL pads with it
     on_gpu = scale.device.type == "cuda"
     work = Work(lvlm, scale.slices(), QUERIES[0], 4, scale.length, scale.rank)
     arguments = {"use_cpu": not on_gpu, "bf16": on_gpu, "gradient_checkpointing": True}

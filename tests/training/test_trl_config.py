@@ -132,7 +132,8 @@ def test_the_papers_settings_on_listed_volumes(weights, tmp_path):
     paper = {
         "num_generations": 4, "beta": 0.01, "learning_rate": 2e-6, "num_train_epochs": 3, "epsilon": 0.2,
         "warmup_steps": 0.1, "temperature": 1.0, "loss_type": "grpo", "scale_rewards": "group",
-        "reward_weights": [1.0] * 4, "gradient_accumulation_steps": 4, "per_device_train_batch_size": 1,
+        "reward_weights": [1.0] * 4, "use_bias_correction_kl": False, "gradient_accumulation_steps": 4,
+        "per_device_train_batch_size": 1,
     }  # fmt: skip
     assert {name: getattr(settings, name) for name in paper} == paper
     config = ConfigWorkflow([str(file) for file in PAPER], logging_file=False, bundle_root=str(BUNDLE)).parser.config
