@@ -60,7 +60,7 @@ def test_a_sampled_request_says_how():
         (413, "Payload", "too_long", "`num_slices`"),
         (401, "Who are you?", "key_refused", "`api_key_variable`"),
         (404, "The model `qwen` does not exist.", "not_found", "`model`"),
-        (422, "Unsupported: top_k", "request_refused", "`top_k`"),
+        (422, "none of them: top_k", "request_refused", "`top_k`"),
         (429, "Slow down", "overloaded", "`max_concurrency`"),
         (503, "Later", "overloaded", "`max_retries`"),
         (500, "CUDA out of memory", "server_error", "the server's log"),
@@ -132,7 +132,7 @@ def test_the_key_of_the_environment_is_for_others(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sesame")
     with chat_server(lambda body: Reply("there")) as server:
         ask(server.url)
-    assert server.keys == ["Bearer none"]
+    assert server.keys == ["Bearer no-key"]
 
 
 def test_a_variable_without_a_key(monkeypatch):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 openai, has_openai = optional_import("openai")
 
 # The client demands a key, and would take the one of the environment, which is meant for another endpoint.
-_NO_KEY = "none"
+_NO_KEY = "no-key"
 
 
 @dataclass(frozen=True)
