@@ -135,7 +135,7 @@ class SlicePropagator:
 
         Args:
             slices: as for `logits`.
-            anchors: (key_index, boxes_xyxy_px) each; the key slices may differ.
+            anchors: (key_index, boxes_xyxy_px) each, as a `SlicePrompt` is; the key slices may differ.
             window: as for `logits`.
         """
         return [scored.mask for scored in self.scored_masks(slices, anchors, window)]

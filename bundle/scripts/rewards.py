@@ -26,9 +26,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .anchor import Box, EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion
+from .anchor import EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion
 from .metrics import axial_visibility, dice, match_boxes, matched_box_iou
 from .propagation import SlicePropagator
+from .slice_prompt import SlicePrompt
 from .targets import components_to_boxes
 
 Answer = EvidenceAnchor | ParseFailure
@@ -147,10 +148,9 @@ class ConsistencyReward:
         return rewards
 
     def _of_one_volume(self, volume: ArrayLike, cases: Sequence[tuple[Answer, np.ndarray]]) -> list[float]:
-        height, width = cases[0][1].shape[1:]
         # dict.fromkeys: each once, in their order.
         prompts = dict.fromkeys(prompt for answer, mask in cases if (prompt := _prompt(answer, mask)))
-        anchors = [(key_index, boxes_1000_to_px(boxes, height, width)) for key_index, boxes in prompts]
+        anchors = [(prompt.key_index, np.array(prompt.boxes_xyxy_px)) for prompt in prompts]
         features = self.propagator.encode(volume)
         if hasattr(self.propagator, "masks"):
             propagated = self.propagator.masks(features, anchors, window=self.delta)
@@ -270,15 +270,15 @@ def _box_iou(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
     return matched_box_iou(*_predicted_and_true_px(anchor, mask))
 
 
-def _prompt(answer: Answer, mask: np.ndarray) -> tuple[int, tuple[Box, ...]] | None:
-    """Key slice and boxes to propagate: those that are matched with overlap, sorted, each once; None without any."""
+def _prompt(answer: Answer, mask: np.ndarray) -> SlicePrompt | None:
+    """What to propagate from: the boxes that are matched with overlap, sorted, each once; None without any."""
     if isinstance(answer, ParseFailure):
         return None
     # Sorted before the matching as well: of two boxes with the same IoU it takes the first.
     anchor = EvidenceAnchor(answer.key_index, tuple(sorted(answer.boxes_xyxy_1000)))
     pred_index, _, ious = match_boxes(*_predicted_and_true_px(anchor, mask))
-    boxes = tuple(sorted({anchor.boxes_xyxy_1000[i] for i in pred_index[ious > 0]}))
-    return (anchor.key_index, boxes) if boxes else None
+    boxes = sorted({anchor.boxes_xyxy_1000[i] for i in pred_index[ious > 0]})
+    return SlicePrompt.of(anchor.key_index, boxes_1000_to_px(boxes, *mask.shape[1:]))
 
 
 def _predicted_and_true_px(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[ArrayLike, ArrayLike]:

@@ -8,14 +8,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..anchor import format_completion
 from ..phantom.scan import SUBSETS, make_phantom, seeds_of
 from ..queries.bank import sample_queries
-from ..queries.reasoning import name_of_mask, rule_made_think
-from ..targets import sft_anchor
 from ..volume.geometry import uniform_slice_index
 from ..volume.windows import HUWindow
-from .volume_queries import VolumeQueries
+from .volume_queries import VolumeQueries, with_sft_answers
 
 # Slices of a training phantom; between these, at random.
 _FEWEST_SLICES, _MOST_SLICES = 24, 48
@@ -87,16 +84,7 @@ class PhantomVolumes(Dataset):
         label = np.ascontiguousarray(phantom.label[:, :, shown].transpose(2, 1, 0))
         count, types = self.queries_per_volume, self.query_types
         sampled = sample_queries(label, subset, self.paraphrases, count, rng, types=types)
-        anchors = [sft_anchor(mask, rng, self.top_k) for _, mask in sampled]
-        names = [name_of_mask(mask, label, phantom.label_names, query.target) for query, mask in sampled]
-        return VolumeQueries(
-            case=f"{subset}_{seed}",
-            slices=torch.from_numpy(self.window(image)),
-            texts=tuple(query.text for query, _ in sampled),
-            targets=tuple(names),
-            masks=torch.from_numpy(np.stack([mask for _, mask in sampled])),
-            completions=tuple(
-                format_completion(anchor, rule_made_think(name, anchor) if self.think else "")
-                for name, anchor in zip(names, anchors, strict=True)
-            ),
+        case, slices = f"{subset}_{seed}", torch.from_numpy(self.window(image))
+        return with_sft_answers(
+            case, slices, sampled, label, phantom.label_names, rng, top_k=self.top_k, think=self.think
         )

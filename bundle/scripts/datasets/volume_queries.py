@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+
+from ..anchor import format_completion
+from ..queries.bank import Query
+from ..queries.reasoning import name_of_mask, rule_made_think
+from ..targets import sft_anchor
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,44 @@ class VolumeQueries:
         lengths = {len(self.texts), len(self.targets), len(self.masks), len(self.completions)}
         if len(lengths) != 1 or 0 in lengths:
             raise ValueError(f"{self.case}: need one target, mask and completion for each of at least one query.")
+
+
+def with_sft_answers(
+    case: str,
+    slices: torch.Tensor,
+    sampled: Sequence[tuple[Query, np.ndarray]],
+    label: np.ndarray,
+    label_names: dict[int, str],
+    rng: np.random.Generator,
+    *,
+    top_k: int,
+    think: bool = True,
+) -> VolumeQueries:
+    """A volume whose queries were sampled from its label map, each with the answer that SFT teaches (paper, Sec. 2.4).
+
+    Args:
+        case: name, for reports.
+        slices: float32 [S, H, W] or [S, 3, H, W] in 0..1.
+        sampled: K queries with their masks, bool [S, H, W], as `queries.bank.sample_queries` draws them.
+        label: label map [S, H, W].
+        label_names: id to plain name.
+        rng: of the key slices.
+        top_k: slices among which a key slice is drawn.
+        think: whether answers show the rule-made reasoning; False leaves an empty one.
+    """
+    anchors = [sft_anchor(mask, rng, top_k) for _, mask in sampled]
+    names = [name_of_mask(mask, label, label_names, query.target) for query, mask in sampled]
+    return VolumeQueries(
+        case=case,
+        slices=slices,
+        texts=tuple(query.text for query, _ in sampled),
+        targets=tuple(names),
+        masks=torch.from_numpy(np.stack([mask for _, mask in sampled])),
+        completions=tuple(
+            format_completion(anchor, rule_made_think(name, anchor) if think else "")
+            for name, anchor in zip(names, anchors, strict=True)
+        ),
+    )
 
 
 def collate_volumes(items: Sequence[VolumeQueries]) -> list[VolumeQueries]:

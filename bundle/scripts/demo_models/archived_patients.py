@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch.utils.data import Dataset
 
-from ..anchor import format_completion
-from ..datasets.volume_queries import VolumeQueries
+from ..datasets.volume_queries import VolumeQueries, with_sft_answers
 from ..queries.bank import sample_queries
-from ..queries.reasoning import name_of_mask, rule_made_think
-from ..targets import sft_anchor
 from .frames import whole_frame
 from .patient_archive import HEAD_NECK, read_archive
 
@@ -57,16 +53,4 @@ class ArchivedPatients(Dataset):
         sampled = sample_queries(
             label, patient.subset, self.paraphrases, self.queries_per_volume, rng, 0.0, labeled=patient.labeled
         )
-        anchors = [sft_anchor(mask, rng, top_k=1) for _, mask in sampled]
-        names = [name_of_mask(mask, label, HEAD_NECK, query.target) for query, mask in sampled]
-        return VolumeQueries(
-            case=f"patient_{index}",
-            slices=slices,
-            texts=tuple(query.text for query, _ in sampled),
-            targets=tuple(names),
-            masks=torch.from_numpy(np.stack([mask for _, mask in sampled])),
-            completions=tuple(
-                format_completion(anchor, rule_made_think(name, anchor))
-                for name, anchor in zip(names, anchors, strict=True)
-            ),
-        )
+        return with_sft_answers(f"patient_{index}", slices, sampled, label, HEAD_NECK, rng, top_k=1)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from ..volume.body_crop import AIR_HU, body_crop
 from ..volume.geometry import cropped, uniform_slice_index
+from ..volume.windows import HUWindow
 
 
 class LabelledVolume(NamedTuple):
@@ -107,8 +108,7 @@ def _grey_values(image: torch.Tensor, window: tuple[float, float], rng: np.rando
         image = F.interpolate(image, size=tuple(size), mode="bilinear", align_corners=False)[0]
     soft = 40.0
     image = (image - soft) * math.exp(rng.normal(0, 0.12)) + soft + rng.normal(0, 12)
-    low, high = window
-    shown = ((image - low) / (high - low)).clamp(0.0, 1.0)
+    shown = HUWindow(window)(image)
     if rng.random() < 0.3:
         shown = shown ** math.exp(rng.normal(0, 0.2))
     return (255 * shown).round().to(torch.uint8).numpy()
@@ -134,5 +134,4 @@ def whole_frame(
     slices = cropped(torch.from_numpy(image), square, AIR_HU)[None]
     slices = F.interpolate(slices, size=(size, size), mode="bilinear", antialias=True, align_corners=False)[0]
     marks = F.interpolate(cropped(torch.from_numpy(label), square)[None], size=(size, size), mode="nearest-exact")[0]
-    low, high = window
-    return ((slices - low) / (high - low)).clamp(0.0, 1.0), marks
+    return HUWindow(window)(slices), marks

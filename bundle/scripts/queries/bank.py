@@ -55,7 +55,7 @@ class Query:
         laterality: "right", "left", "both" or "none" (no side asked for).
         type: "A" to "H".
         implicitness: 0 (named) to 3 (clinical knowledge or coupling needed).
-        resolver: see `lesions.select`.
+        resolver: see `resolvers.select`.
         split: "train", "validation" or "test".
         paraphrase_group: texts of one group are in one split.
         text: what the user says.

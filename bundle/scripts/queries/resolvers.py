@@ -138,7 +138,7 @@ def select(resolver: str, anatomy: Anatomy) -> Selection:
         case ["largest" | "smallest" as extreme, kind] if kind in LESIONS:
             lesions = [lesion for lesion in anatomy.lesions if lesion.label in LESIONS[kind]]
             return Selection(lesions=_extreme(lesions, [lesion.voxels for lesion in lesions], extreme == "largest"))
-    raise ValueError(f"Unknown resolver {resolver!r}; the forms are listed at `lesions.select`.")
+    raise ValueError(f"Unknown resolver {resolver!r}; the forms are listed at `resolvers.select`.")
 
 
 def _kidneys(sides: Sequence[str]) -> Selection:
