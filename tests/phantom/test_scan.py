@@ -3,14 +3,10 @@ import itertools
 import nibabel as nib
 import numpy as np
 import pytest
-from medvol_r1.phantom.anatomy import draw_patient
 from medvol_r1.phantom.scan import ALL_SUBSETS, LABELS, SEEDS, SUBSETS, make_phantom
-from scipy.ndimage import binary_dilation, binary_erosion, center_of_mass
-from scipy.ndimage import label as connected_components
-from scipy.spatial import ConvexHull
+from scipy.ndimage import binary_erosion, center_of_mass
+from small_phantoms import SHAPE, mask_of, millilitres, small
 
-SHAPE = (96, 96, 32)
-IDS = {name: value for value, name in LABELS.items()}
 # Labels of each subset, after the paper's three data sets; a kidney never includes its lesions.
 SUBSET_LABELS = {
     "organs": {1, 2, 3, 4, 5},
@@ -18,19 +14,6 @@ SUBSET_LABELS = {
     "renal": {2, 3, 11, 12},
     "wide": {1, 2, 3, 4, 5, 6, 7, 8, 9, 10},
 }
-
-
-def small(seed, subset, shape=SHAPE):
-    return make_phantom(seed, subset, shape=shape, canonical=True)
-
-
-def mask_of(phantom, name):
-    return phantom.label == IDS[name]
-
-
-def millilitres(phantom):
-    voxel = abs(np.linalg.det(phantom.affine[:3, :3])) / 1000
-    return {name: (phantom.label == value).sum() * voxel for value, name in phantom.label_names.items()}
 
 
 def world_centre(phantom, name):
@@ -64,7 +47,7 @@ def test_subsets_differ_for_one_seed():
 @pytest.mark.parametrize("subset", ALL_SUBSETS)
 def test_labels_of_subset(subset):
     seen = set()
-    for seed in range(8):
+    for seed in (*range(8), 19):  # the first wide scan that shows the head
         phantom = small(seed, subset)
         assert phantom.image.shape == phantom.label.shape == SHAPE
         assert phantom.image.dtype == np.float32 and phantom.label.dtype == np.uint8
@@ -108,17 +91,6 @@ def test_hu_of_structures(subset):
                 assert np.median(phantom.image[phantom.label == value]) > 150
             if name == "liver":
                 assert 1 < phantom.image[inner].std() < 40  # noise and vessels
-
-
-@pytest.mark.parametrize("subset", ALL_SUBSETS)
-def test_default_grid_is_clinical(subset):
-    phantom = make_phantom(SEEDS["test"][0], subset)
-    axial = np.abs(np.linalg.inv(phantom.affine)[:3, 2]).argmax()
-    spacing = np.linalg.norm(phantom.affine[:3, :3], axis=0)
-    in_plane = np.delete(spacing, axial)
-    assert ((0.6 <= in_plane) & (in_plane <= 1.5)).all()
-    assert 1 <= spacing[axial] <= 5
-    assert 20 <= phantom.image.shape[axial] <= 120
 
 
 @pytest.mark.parametrize("subset", SUBSETS)
@@ -188,86 +160,6 @@ def test_sides_follow_the_affine(seed, canonical):
     organs = make_phantom(seed, "organs", shape=(64, 64, 32), canonical=canonical)
     if mask_of(organs, "spleen").any():
         assert world_centre(organs, "liver")[0] > world_centre(organs, "spleen")[0] + 80
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_organs_start_and_end_along_the_body(seed):
-    phantom = small(seed, "organs")
-    for name in ("right kidney", "left kidney", "spleen", "pancreas", "liver"):
-        area = mask_of(phantom, name).sum(axis=(0, 1))
-        if not area.any():
-            continue
-        where = np.flatnonzero(area)
-        assert where[-1] - where[0] + 1 < SHAPE[2], name  # not in all slices
-        assert (where[-1] < SHAPE[2] - 1) or (where[0] > 0), name
-        assert len(set(area[where].tolist())) >= 4, name  # its section changes
-        # Nearly all of an organ is one piece.
-        pieces, count = connected_components(mask_of(phantom, name), np.ones((3, 3, 3)))
-        assert np.bincount(pieces.ravel())[1:].max() > 0.85 * area.sum(), (name, count)
-
-
-def solidity(section):
-    """Area of a section over the area of its convex hull; pixels count as unit squares."""
-    points = np.argwhere(section)
-    corners = np.concatenate([points + offset for offset in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))])
-    return section.sum() / ConvexHull(corners).volume
-
-
-def test_shapes_are_not_ellipsoids():
-    """An ellipse of this size has a solidity above 0.93 on a grid; a bean, a crescent and a bent tube do not."""
-    least = {"right kidney": [], "left kidney": [], "spleen": [], "pancreas": [], "liver": []}
-    for seed in range(5):
-        phantom = small(seed, "organs", (128, 128, 32))
-        for name, values in least.items():
-            sections = [s for s in np.moveaxis(mask_of(phantom, name), 2, 0) if s.sum() > 60]
-            if sections:
-                values.append(min(solidity(section) for section in sections))
-    for name, values in least.items():
-        assert np.median(values) < 0.90, (name, values)
-
-
-def test_lesions_sit_on_kidneys():
-    present = {"tumor": 0, "cyst": 0}
-    count = 40
-    for seed in range(count):
-        phantom = small(seed, "renal", (96, 96, 20))
-        kidneys = mask_of(phantom, "right kidney") | mask_of(phantom, "left kidney")
-        near = binary_dilation(kidneys, np.ones((3, 3, 3)))
-        spacing = np.linalg.norm(phantom.affine[:3, :3], axis=0)
-        for name in present:
-            lesions, found = connected_components(mask_of(phantom, name), np.ones((3, 3, 3)))
-            present[name] += found > 0
-            for lesion in (lesions == number for number in range(1, found + 1)):
-                if lesion.sum() * np.prod(spacing) < 300:
-                    continue  # a crumb that a neighbouring structure cut off
-                assert (lesion & near).any(), (seed, name)
-                width = np.ptp(np.argwhere(lesion)[:, :2], axis=0).max() + 1
-                assert 4 <= width and width * spacing[0] < 75, (seed, name)
-    assert present["tumor"] >= 0.9 * count
-    assert 0.35 * count <= present["cyst"] <= 0.65 * count
-
-
-def test_sizes_are_plausible():
-    """Medians over patients in ml, of small and large ones; adult textbook values are about 1500 for the liver, 150-200
-    for a kidney or spleen, 80-100 for a pancreas."""
-    volumes = [millilitres(small(seed, "organs")) for seed in range(12)]
-    expected = {"liver": (700, 1800), "right kidney": (70, 220), "left kidney": (70, 220), "spleen": (50, 300)}
-    for name, (low, high) in (expected | {"pancreas": (30, 130)}).items():
-        assert low < np.median([volume[name] for volume in volumes]) < high, name
-
-
-def test_brain_in_about_half_of_the_whole_body_scans():
-    seen = [mask_of(small(seed, "whole_body", (24, 24, 24)), "brain").any() for seed in range(60)]
-    assert 0.35 < np.mean(seen) < 0.65
-
-
-def test_organs_are_missing_now_and_then():
-    absent = [draw_patient(np.random.default_rng(seed)).absent for seed in range(2000)]
-    # 4% each; two standard deviations of 2000 draws are 0.9%.
-    assert np.mean(["spleen" in names for names in absent]) == pytest.approx(0.04, abs=0.015)
-    one_kidney = [("right kidney" in names) + ("left kidney" in names) for names in absent]
-    assert np.mean(one_kidney) == pytest.approx(0.04, abs=0.015)
-    assert max(one_kidney) == 1
 
 
 def test_position_alone_does_not_give_the_answer():
