@@ -1,7 +1,7 @@
 """The objective of stage 2 (paper, Sec. 2.2): group-relative advantages (Eq. 2) and the clipped surrogate (Eq. 3).
 
-Pure functions of tensors; equal to TRL's `loss_type="grpo"` on the same numbers. G is the number of completions of a
-query, N that of all completions at hand, T the number of tokens of the longest one.
+Pure functions of tensors; equal to TRL's `loss_type="grpo"` with `use_bias_correction_kl=False` on the same numbers. G
+is the number of completions of a query, N that of all completions at hand, T the number of tokens of the longest one.
 """
 
 from __future__ import annotations
