@@ -5,7 +5,7 @@ import pytest
 import torch
 from medvol_r1.demo_models.tiny_lvlm import CHANNEL_RANGES
 from medvol_r1.lvlm.model import VolumeLVLM
-from medvol_r1.lvlm.vision import slices_to_patches, stretched_channels
+from medvol_r1.lvlm.vision import slices_to_patches, stretched_channels, three_channels
 from tiny_models import save_random_lvlm
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -33,6 +33,13 @@ def test_channels_by_hand():
     assert channels.shape == (1, 3, 2, 2)
     expected = [[0.0, 0.5, 0.7, 1.0], [0.0, 0.375, 0.875, 1.0], [0.0, 0.0, 0.25, 1.0]]
     torch.testing.assert_close(channels[0].flatten(1), torch.tensor(expected), rtol=0, atol=1e-6)
+
+
+def test_channels_without_ranges_are_the_slices_own():
+    grey, colour = torch.rand(2, 1, 4, 4), torch.rand(2, 3, 4, 4)
+    assert torch.equal(three_channels(grey, None), torch.cat([grey] * 3, dim=1))
+    assert torch.equal(three_channels(colour, None), colour)
+    assert torch.equal(three_channels(grey, CHANNEL_RANGES), stretched_channels(grey, CHANNEL_RANGES))
 
 
 def test_ranges_travel_with_the_weights(tmp_path):

@@ -22,7 +22,7 @@ class PhantomVolumes(Dataset):
     """Phantoms at the model's size; item i is the same volume, queries and answers every time.
 
     Args:
-        split: of the phantoms' seeds: `train`, `validation`, `test` or `pretrain` (see `phantom.SEEDS`).
+        split: of the phantoms' seeds: `train`, `validation`, `test` or `pretrain` (see `phantom.scan.SEEDS`).
         num_volumes: length.
         num_slices: S, shown slices.
         slice_size: H = W in pixels.
@@ -32,7 +32,7 @@ class PhantomVolumes(Dataset):
         window: lower and upper HU that become 0 and 1.
         top_k: slices among which the SFT key slice is drawn (paper, Sec. 2.4).
         first: where in the split's seeds to start: sets that do not overlap share no phantom.
-        query_types: the types of queries (`queries.TYPES`) that are asked; default: all.
+        query_types: the types of queries (`queries.bank.TYPES`) that are asked; default: all.
         think: whether answers show the rule-made reasoning; False leaves an empty one.
 
     Raises:

@@ -38,8 +38,8 @@ def write_phantoms(
 
     Args:
         output_dir: made when it is missing; files of the same name are replaced.
-        subset: one of `phantom.ALL_SUBSETS`, or several, of each `count` phantoms.
-        split: one of `phantom.SEEDS`. Queries use the words of that split ("train" for "pretrain").
+        subset: one of `phantom.scan.ALL_SUBSETS`, or several, of each `count` phantoms.
+        split: one of `phantom.scan.SEEDS`. Queries use the words of that split ("train" for "pretrain").
         count: how many phantoms.
         first: where in the split's range of seeds to start.
         queries_per_phantom: one entry of the datalist each.

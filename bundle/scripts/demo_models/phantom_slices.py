@@ -24,7 +24,7 @@ class PhantomSlices(Dataset):
     """Item i is the same slices of the same phantom every time.
 
     Args:
-        split: of the phantoms' seeds (see `phantom.SEEDS`).
+        split: of the phantoms' seeds (see `phantom.scan.SEEDS`).
         num_volumes: length.
         num_slices: S slices drawn from each volume, in their order; the more labels a slice shows, the more often.
         slice_size: H = W in pixels.

@@ -11,7 +11,7 @@ from transformers import DynamicCache, Qwen3VLForConditionalGeneration
 from .network_state import is_trained, what_weights_are
 from .prompts import PromptBuilder
 from .split_attention import BranchMask, LayerPrefix
-from .vision import resized, slices_to_patches, stretched_channels
+from .vision import resized, slices_to_patches, three_channels
 
 
 @dataclass
@@ -113,7 +113,7 @@ class VolumeEncoder:
         slices = slices.float()
         if self.slice_size is not None:
             slices = resized(slices, self.slice_size)
-        return stretched_channels(slices, channel_ranges) if channel_ranges else slices.expand(-1, 3, -1, -1)
+        return three_channels(slices, channel_ranges)
 
     def _prefix(
         self, base: Qwen3VLForConditionalGeneration, num_slices: int, rows: int, columns: int

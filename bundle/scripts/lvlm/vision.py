@@ -39,6 +39,22 @@ def stretched_channels(slices: torch.Tensor, ranges: Sequence[Sequence[float]]) 
     return torch.cat([((slices - low) / (high - low)).clamp(0.0, 1.0) for low, high in ranges], dim=1)
 
 
+def three_channels(slices: torch.Tensor, ranges: Sequence[Sequence[float]] | None) -> torch.Tensor:
+    """The channels that a model sees: stretched ones if it has ranges, else the slices' own, grey ones repeated.
+
+    Args:
+        slices: float [S, 1 or 3, H, W] in 0..1.
+        ranges: see `stretched_channels`; None for a model without.
+
+    Returns:
+        float [S, 3, H, W] in 0..1.
+
+    Raises:
+        ValueError: ranges, and slices that have three channels already.
+    """
+    return stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
+
+
 def slices_to_patches(slices: torch.Tensor, patch_size: int, merge_size: int, temporal_size: int) -> torch.Tensor:
     """Slices to the patch rows that Qwen3-VL's vision tower reads; equal to transformers' image processor.
 

@@ -119,7 +119,7 @@ def make_phantom(
 
 def _check(seed: int, subset: str, shape: tuple[int, int, int] | None) -> None:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed must be a whole number >= 0 (see phantom.SEEDS for the ranges), got {seed!r}")
+        raise ValueError(f"seed must be a whole number >= 0 (see phantom.scan.SEEDS for the ranges), got {seed!r}")
     if subset not in ALL_SUBSETS:
         raise ValueError(f"subset must be one of {', '.join(ALL_SUBSETS)}, got {subset!r}")
     if shape is None:

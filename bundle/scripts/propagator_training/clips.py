@@ -55,7 +55,7 @@ def phantom_volumes(
 
     Args:
         count: number of volumes.
-        split: key of `phantom.SEEDS`.
+        split: key of `phantom.scan.SEEDS`.
         shape: columns, rows, slices.
         window_hu: lower and upper end, mapped to 0 and 255.
     """

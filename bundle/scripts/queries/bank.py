@@ -153,7 +153,7 @@ CONCEPTS: dict[str, tuple[Concept, ...]] = {
     "head_neck": _HEAD_NECK,
 }
 """What may be asked of each subset of phantoms; only what the subset labels, so that "absent" means absent. `head_neck`
-is no phantom: it holds the organs that are drawn for radiotherapy, with ids that follow those of `phantom.LABELS`."""
+is no phantom: it holds the organs that are drawn for radiotherapy; their ids follow those of `phantom.scan.LABELS`."""
 
 
 def sample_queries(
@@ -172,7 +172,7 @@ def sample_queries(
     in this volume ("the kidney with a cyst" where both have one) are never drawn.
 
     Args:
-        label: uint8 `[X, Y, Z]` or `[S, H, W]`, ids of `phantom.LABELS`, or of the `head_neck` concepts.
+        label: uint8 `[X, Y, Z]` or `[S, H, W]`, ids of `phantom.scan.LABELS`, or of the `head_neck` concepts.
         subset: a key of `CONCEPTS`.
         split: "train", "validation" or "test": whose words to use.
         count: how many queries.

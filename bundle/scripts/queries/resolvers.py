@@ -1,7 +1,7 @@
 """Which kidney a lesion belongs to, and what a resolver string points at in a label map.
 
 A resolver is the part of a query that the volume answers: "kidney_with:cyst" is the kidney of *this* patient that bears
-a cyst. Labels are those of `phantom.LABELS`; right and left are labels, so any order of the axes will do.
+a cyst. Labels are those of `phantom.scan.LABELS`; right and left are labels, so any order of the axes will do.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def resolve(resolver: str, label: np.ndarray) -> np.ndarray:
 
     Args:
         resolver: one of the forms of `select`.
-        label: uint8, rank 3, any order of the axes, with the ids of `phantom.LABELS`.
+        label: uint8, rank 3, any order of the axes, with the ids of `phantom.scan.LABELS`.
 
     Returns:
         bool, shape of `label`; empty where the target is absent.

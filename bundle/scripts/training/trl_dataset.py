@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..datasets.volume_queries import VolumeQueries
 from ..lvlm.prompts import PromptBuilder
-from ..lvlm.vision import stretched_channels
+from ..lvlm.vision import three_channels
 
 
 def trl_dataset(
@@ -77,6 +77,5 @@ class _Rows:
 def _images(slices: torch.Tensor, ranges: Sequence[Sequence[float]] | None) -> list[Image.Image]:
     """[S, H, W] or [S, 3, H, W] in 0..1 to S images."""
     slices = slices if slices.ndim == 4 else slices[:, None]
-    colours = stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
-    pixels = (colours * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    pixels = (three_channels(slices, ranges) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return [Image.fromarray(one) for one in pixels]
