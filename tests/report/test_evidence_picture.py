@@ -91,4 +91,5 @@ def test_a_failure_is_drawn_with_its_completion():
 def test_one_slice_is_drawn():
     meta = geometry_meta(shape=(6, 6, 1), source_index=(0,))
     record = record_of() | {"key_slice": 1}
-    draw_evidence(np.zeros((6, 6, 1)), np.ones((6, 6, 1)), SliceGeometry.from_meta(meta), record)
+    figure = draw_evidence(np.zeros((6, 6, 1)), np.ones((6, 6, 1)), SliceGeometry.from_meta(meta), record)
+    assert figure.axes[0].images

@@ -1,4 +1,4 @@
-"""How many processes train together: one, so far."""
+"""How many processes train together: one, with the bundle's own engines."""
 
 from __future__ import annotations
 
@@ -17,5 +17,6 @@ def require_single_process() -> None:
     if processes > 1:
         raise ValueError(
             f"WORLD_SIZE is {processes}: each process would train the same by itself, and all would write one folder. "
-            "There is no distributed training yet; start one process, without torchrun or accelerate."
+            "This engine trains in one process; start it without torchrun or accelerate. "
+            "train_grpo_trl.json trains stage 2 in several."
         )
