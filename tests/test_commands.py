@@ -73,7 +73,7 @@ def test_from_the_root_with_random_weights_a_labelled_phantom_is_answered_and_sc
             assert (tmp_path / "out" / case / f"{case}_{ending}").is_file()
         evidence = json.loads((tmp_path / "out" / case / f"{case}_evidence.json").read_text())
         assert evidence["status"] == "missing_tag", "eight random tokens are no answer; the run goes on"
-        assert evidence["slices_shown"] == 24
+        assert evidence["slices_shown"] == 32
     assert printed.count("DSC") == 3 and "written to" in printed
 
 
