@@ -35,6 +35,14 @@ def test_only_paths_are_restored_and_only_those_that_were_given():
     assert resolved == {"output_dir": "2024_05_01", "seed": 5, "medsam2_path": "a,b"}
 
 
+def test_several_adapters_stay_a_list():
+    resolved = {"lvlm_adapter": ["a/lvlm", "b/lvlm"]}
+    restore_paths(resolved, ["run", "--lvlm_adapter", "['a/lvlm','b/lvlm']"])
+    assert resolved == {"lvlm_adapter": ["a/lvlm", "b/lvlm"]}
+    restore_paths(resolved, ["run", "--lvlm_adapter", "2024_05_01"])
+    assert resolved == {"lvlm_adapter": "2024_05_01"}
+
+
 def test_the_arguments_of_another_program_are_not_read(monkeypatch):
     monkeypatch.setattr("sys.argv", ["my_script.py", "--output_dir", "elsewhere"])
     resolved = {}

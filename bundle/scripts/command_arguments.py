@@ -14,7 +14,7 @@ from typing import Any
 PATH_OPTIONS = (
     *("output_dir", "dataset_dir", "checkpoint_dir", "init_path"),
     *("datalist", "train_datalist", "validation_datalist", "image", "systems", "prior"),
-    *("lvlm_path", "lvlm_adapter", "medsam2_path", "tokenizer_path", "archive"),
+    *("lvlm_path", "lvlm_adapter", "medsam2_path", "tokenizer_path", "archive", "resume_from"),
 )
 """Top-level keys of the configs that hold a path. `bundle_root` is not among them: it is needed to find this module."""
 
@@ -53,6 +53,8 @@ def restore_paths(resolved: MutableMapping[str, Any], arguments: Sequence[str] |
         arguments = sys.argv[1:] if started else ()
     for name in PATH_OPTIONS:
         text = argument_text(arguments, name)
+        if name == "lvlm_adapter" and text is not None and text.startswith("["):
+            continue  # the one option that may be a list of paths, which MONAI has read
         if text is not None and not text.startswith("--"):  # else: an option without a value, then the next option
             resolved[name] = text
 
