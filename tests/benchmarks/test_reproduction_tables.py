@@ -10,10 +10,14 @@ import pytest
 from medvol_r1.evaluation.bootstrap import ClusterBootstrap
 from torch.utils.tensorboard import SummaryWriter
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "benchmarks"))
 
+from experiment_plan import read_plan  # noqa: E402
+from reproduction import COLLECTORS, write_tables  # noqa: E402
 from reproduction_results import SCORES, evaluation_result, thinned, training_result  # noqa: E402
 from reproduction_tables import Comparison, MismatchError, all_tables, draw_curves  # noqa: E402
+from run_queue import RunQueue  # noqa: E402
 
 COLUMNS = ["volume", "subset", "present", *SCORES, "absent", "masked_absent"]
 BOOTSTRAP = ClusterBootstrap(samples=200)
@@ -157,3 +161,11 @@ def test_a_training_is_kept_as_thin_curves(tmp_path):
 
 def test_short_curves_are_kept_whole():
     assert thinned(np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 4.0]])) == [[1.0, 2.0], [3.0, 4.0]]
+
+
+def test_the_kept_results_still_belong_to_the_plan_and_make_the_kept_tables(tmp_path):
+    docs = ROOT / "bundle" / "docs"
+    queue = RunQueue(read_plan(ROOT / "benchmarks" / "reproduction.json"), tmp_path, docs / "results", COLLECTORS)
+    text = write_tables(queue, ClusterBootstrap(2000), None)
+    rows = [line for line in (docs / "tables" / "reproduction.md").read_text().splitlines() if line.startswith("|")]
+    assert len(rows) > 60 and set(rows) <= set(text.splitlines())
