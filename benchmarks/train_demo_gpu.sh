@@ -1,7 +1,7 @@
 #!/bin/sh
 # The demo language model on one GPU, within ten minutes in all; needs nothing but this repository and a few files.
 #
-#     FILES=.gpu OUT=/tmp/out sh benchmarks/train_demo_gpu.sh
+#     FILES=.gpu OUT=runs/gpu sh benchmarks/train_demo_gpu.sh
 #
 # FILES holds openkbp.npz (benchmarks/openkbp_archive.py), tokenizer/ (of demo_models/demo_lvlm.py) and, where packages
 # are missing, wheels/*.whl. OUT receives the log, the scores and, again and again, the weights in parts:
@@ -9,26 +9,26 @@
 set -u
 begin=$(date +%s)
 : "${FILES:=.gpu}" "${OUT:=runs/gpu}" "${SECONDS_IN_ALL:=565}" "${SECONDS_AROUND:=120}"
+work=$(mktemp -d)
 mkdir -p "$OUT"
 if ls "$FILES"/wheels/*.whl >/dev/null 2>&1; then
-    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target /tmp/site "$FILES"/wheels/*.whl || exit 1
-    export PYTHONPATH=/tmp/site
+    python3 -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade --target "$work/site" "$FILES"/wheels/*.whl || exit 1
+    export PYTHONPATH=$work/site
 fi
 export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
-mount -o remount,size=32G /dev/shm 2>/dev/null
-df -h /dev/shm | tail -1
+df -h /dev/shm | tail -1  # the workers hand their batches over there: it should hold some GB
 nvidia-smi --query-gpu=name,memory.total --format=csv,noheader 2>/dev/null
 nproc --all
 
-run=/tmp/demo_run
+run=$work/run
 pack() {
     [ -f "$run/lvlm/config.json" ] || return 0
-    rm -rf /tmp/packed && mkdir /tmp/packed && cp -r "$run/lvlm" /tmp/packed/lvlm &&
-        tar -C /tmp/packed -c lvlm | split -b 15M - /tmp/packed/lvlm.tar. && mv /tmp/packed/lvlm.tar.* "$OUT"/
+    rm -rf "$work"/packed && mkdir "$work"/packed && cp -r "$run/lvlm" "$work"/packed/lvlm &&
+        tar -C "$work"/packed -c lvlm | split -b 15M - "$work"/packed/lvlm.tar. && mv "$work"/packed/lvlm.tar.* "$OUT"/
     cp "$run/scores.json" "$OUT"/ 2>/dev/null
     cp "$log" "$OUT"/train.log
 }
-log=/tmp/train.log
+log=$work/train.log
 : >"$log"
 train() {
     left=$((SECONDS_IN_ALL - SECONDS_AROUND - $(date +%s) + begin))
