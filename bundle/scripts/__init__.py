@@ -147,6 +147,9 @@ One flow, one direction of imports: each line may import those above it, never t
     demo_models.score_table               answers on several validation sets
     demo_models.tiny_medsam2              builds the small demo model
 
+    preparation.fingerprint               which images are the same scan, whatever was done to their files
+    preparation.splits                    training, validation and test by patient
+
     command_line                          the `medvol-r1` command
 
 Nothing imports the engines; configs name them.
