@@ -4,8 +4,9 @@
     python benchmarks/reproduction.py status
     python benchmarks/reproduction.py tables --write
 
-The first takes hours; the same command again goes on where it was. The last one trains nothing: it reads the results in
-the repository, prints the tables, and with `--write` puts them and the curves into the documents.
+These are of the first experiment; `--plan benchmarks/claim.json` makes them of the second one. The first takes hours;
+the same command again goes on where it was. The last one trains nothing: it reads the results in the repository, prints
+the tables, and with `--write` puts them and the curves into the documents.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from pathlib import Path
 
 from experiment_plan import PlanError, read_plan
 from medvol_r1.evaluation.bootstrap import ClusterBootstrap
-from reproduction_results import evaluation_result, training_result
+from reproduction_results import evaluation_result, gap_result, training_result
 from reproduction_tables import MismatchError, all_tables, draw_curves
 from run_queue import ROOT, ResultError, RunQueue
 
-COLLECTORS = {"training": training_result, "evaluation": evaluation_result}
+COLLECTORS = {"training": training_result, "evaluation": evaluation_result, "gap": gap_result}
 DOCS = ROOT / "bundle" / "docs"
 HEAD = """# The paper's tables in the small
 
-Printed by `python benchmarks/reproduction.py tables --write`; what they mean, and what was declared before:
-[reproduction.md](../reproduction.md).
+Printed by `python benchmarks/reproduction.py tables --plan benchmarks/{name}.json --write`; what they mean, and what
+was declared before: [reproduction.md](../reproduction.md).
 
 """
 
@@ -46,15 +47,15 @@ def status(queue: RunQueue) -> str:
     return "\n".join([*lines, f"{len(waiting)} of {len(queue.runs)} runs to do, about {hours:.1f} CPU hours"])
 
 
-def write_tables(queue: RunQueue, bootstrap: ClusterBootstrap, docs: Path | None) -> str:
-    """The tables; with a folder of documents also `tables/reproduction.md` and the picture of the curves there."""
+def write_tables(queue: RunQueue, bootstrap: ClusterBootstrap, name: str, docs: Path | None) -> str:
+    """The tables; with a folder of documents also `tables/<name>.md` and the picture of the curves there."""
     results = {run.name: result for run in queue.runs if (result := queue.result(run)) is not None}
     text = all_tables(results, bootstrap)
     if docs is not None:
         for folder in ("tables", "images"):
             (docs / folder).mkdir(parents=True, exist_ok=True)
-        (docs / "tables" / "reproduction.md").write_text(HEAD + text, encoding="utf-8")
-        draw_curves(results).savefig(docs / "images" / "reproduction_curves.png", dpi=90)
+        (docs / "tables" / f"{name}.md").write_text(HEAD.format(name=name) + text, encoding="utf-8")
+        draw_curves(results).savefig(docs / "images" / f"{name}_curves.png", dpi=90)
     return text
 
 
@@ -63,16 +64,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The paper's claim and tables in the small.")
     parser.add_argument("do", choices=("run", "status", "tables"))
     parser.add_argument("--plan", type=Path, default=ROOT / "benchmarks" / "reproduction.json", help="JSON")
-    parser.add_argument("--output_dir", type=Path, default=ROOT / "runs" / "reproduction", help="folder of the runs")
-    parser.add_argument("--results", type=Path, default=DOCS / "results", help="folder of the results")
+    parser.add_argument("--output_dir", type=Path, help="folder of the runs (default runs/<plan>)")
+    parser.add_argument("--results", type=Path, help="of the results (default bundle/docs/results/<plan>)")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time, a core each (default 1)")
     parser.add_argument("--samples", type=int, default=2000, help="bootstrap resamples of `tables` (default 2000)")
     parser.add_argument("--write", action="store_true", help="`tables` also writes the files of bundle/docs")
     options = parser.parse_args()
+    name = options.plan.stem
+    folder, results = options.output_dir or ROOT / "runs" / name, options.results or DOCS / "results" / name
     try:
-        queue = RunQueue(
-            read_plan(options.plan), options.output_dir, options.results, COLLECTORS, workers=options.workers
-        )
+        queue = RunQueue(read_plan(options.plan), folder, results, COLLECTORS, workers=options.workers)
         if options.do == "run":
             succeeded = queue.run()
             print("\n".join(f"{name}: {why}" for name, why in queue.failed.items()))
@@ -80,7 +81,7 @@ def main() -> None:
         if options.do == "status":
             print(status(queue))
         else:
-            print(write_tables(queue, ClusterBootstrap(options.samples), DOCS if options.write else None))
+            print(write_tables(queue, ClusterBootstrap(options.samples), name, DOCS if options.write else None))
     except (PlanError, ResultError, MismatchError, json.JSONDecodeError) as error:
         parser.error(str(error))
 

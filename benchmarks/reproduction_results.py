@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,11 @@ def evaluation_result(folder: Path) -> dict[str, Any]:
         masked = sum(_number(query["pred_ml"]) > 0 for query in absent)
         rows.append([volume, asked[0]["subset"], len(present), *sums, len(absent), masked])
     return {"columns": ["volume", "subset", "present", *scores, "absent", "masked_absent"], "rows": rows}
+
+
+def gap_result(folder: Path) -> dict[str, Any]:
+    """What `best_of_samples.py` wrote: it is small already."""
+    return json.loads((folder / "gap.json").read_text(encoding="utf-8"))
 
 
 def _number(text: str) -> float:

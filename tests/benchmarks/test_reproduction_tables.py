@@ -165,7 +165,8 @@ def test_short_curves_are_kept_whole():
 
 def test_the_kept_results_still_belong_to_the_plan_and_make_the_kept_tables(tmp_path):
     docs = ROOT / "bundle" / "docs"
-    queue = RunQueue(read_plan(ROOT / "benchmarks" / "reproduction.json"), tmp_path, docs / "results", COLLECTORS)
-    text = write_tables(queue, ClusterBootstrap(2000), None)
+    plan, results = ROOT / "benchmarks" / "reproduction.json", docs / "results" / "reproduction"
+    queue = RunQueue(read_plan(plan), tmp_path, results, COLLECTORS)
+    text = write_tables(queue, ClusterBootstrap(2000), "reproduction", None)
     rows = [line for line in (docs / "tables" / "reproduction.md").read_text().splitlines() if line.startswith("|")]
     assert len(rows) > 60 and set(rows) <= set(text.splitlines())
