@@ -9,7 +9,8 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from medvol_r1.queries.bank import CONCEPTS, sample_queries
+from medvol_r1.queries.bank import sample_queries
+from medvol_r1.queries.concepts import CONCEPTS
 
 
 def questions(

@@ -21,10 +21,18 @@ def pytest_configure(config):
 
 
 @pytest.fixture(scope="session")
-def real_ct_path() -> Path:
-    """A real CT; mark the tests that use it `real_ct`. MEDVOL_REAL_CT names its folder."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "real_ct"
-    path = Path(os.environ.get("MEDVOL_REAL_CT", beside)) / "totalsegmentator_example_ct" / "example_ct.nii.gz"
+def real_ct_folder() -> Path:
+    """The folder of real CT; mark the tests that use it `real_ct`. MEDVOL_REAL_CT names it."""
+    folder = Path(os.environ.get("MEDVOL_REAL_CT", Path(__file__).resolve().parents[2] / "shared" / "real_ct"))
+    if not folder.is_dir():
+        pytest.skip(f"no real CT at {folder}; set MEDVOL_REAL_CT to the folder that holds it")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_ct_path(real_ct_folder: Path) -> Path:
+    """A real CT of that folder."""
+    path = real_ct_folder / "totalsegmentator_example_ct" / "example_ct.nii.gz"
     if not path.is_file():
         pytest.skip(f"no real CT at {path}; set MEDVOL_REAL_CT to the folder that holds it")
     return path

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from medvol_r1.phantom.scan import SUBSETS
-from medvol_r1.queries.bank import SPLITS, query_bank
+from medvol_r1.queries.bank import query_bank
+from medvol_r1.queries.wording import SPLITS
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "bundle"

@@ -2,8 +2,8 @@
 
 import string
 
-from medvol_r1.queries.bank import content_words
 from medvol_r1.queries.facts import Fact
+from medvol_r1.queries.wording import content_words
 
 
 def check_facts(by_type: dict[str, tuple[Fact, ...]]) -> None:

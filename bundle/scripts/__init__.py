@@ -30,11 +30,18 @@ One flow, one direction of imports: each line may import those above it, never t
     phantom.wide                          any patient, any field of view, any scanner
     phantom.scan                          procedural CT volumes with label maps
 
-    queries.resolvers                     which kidney a lesion belongs to; what a query's resolver points at
+    queries.lesions                       the lesions of a label map, and the kidney of each
+    queries.resolvers                     what a query's resolver points at
     queries.facts                         what is said of the organs and lesions of phantoms
     queries.head_neck_facts               what is said of the organs that radiotherapy spares
+    queries.renal_facts                   what is said of tumors and cysts of the kidneys in real CT
     queries.phrases                       the words of the queries
-    queries.bank                          clinical questions about phantoms, composed from phrases
+    queries.concepts                      what may be asked of each set of label maps
+    queries.wording                       its words: paraphrase groups, and the split that each belongs to
+    queries.bank                          clinical questions about phantoms, drawn from these
+    queries.kidney_sides                  which of the kidneys of one label is the right one
+    queries.label_parts                   real label maps in disjoint parts
+    queries.real_bank                     questions about a real label map, as entries of a datalist
     queries.reasoning                     the rule-made reasoning of SFT
 
     targets                               label -> mask of the target -> anchor for SFT

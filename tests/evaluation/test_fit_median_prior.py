@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from medvol_r1.evaluation.fit_median_prior import listed_examples, main, phantom_examples
 from medvol_r1.evaluation.median_prior import MedianPrior
-from medvol_r1.queries.bank import CONCEPTS
+from medvol_r1.queries.concepts import CONCEPTS
 
 
 def test_phantoms_give_every_target_with_its_subset():

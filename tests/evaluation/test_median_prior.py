@@ -3,7 +3,7 @@ import pytest
 from medvol_r1.anchor import EvidenceAnchor
 from medvol_r1.evaluation.median_prior import MedianPrior
 from medvol_r1.phantom.scan import ALL_SUBSETS
-from medvol_r1.queries.bank import CONCEPTS
+from medvol_r1.queries.concepts import CONCEPTS
 
 
 def mask(key, *boxes):

@@ -6,9 +6,11 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 from medvol_r1.phantom.scan import ALL_SUBSETS, LABELS, make_phantom
-from medvol_r1.queries.bank import CONCEPTS, SPLITS, all_texts, content_words, query_bank, sample_queries, words
+from medvol_r1.queries.bank import all_texts, query_bank, sample_queries
+from medvol_r1.queries.concepts import CONCEPTS
 from medvol_r1.queries.phrases import COUPLED_NAMES, SUBJECTS
 from medvol_r1.queries.resolvers import resolve
+from medvol_r1.queries.wording import SPLITS, content_words, words
 
 SUBJECT_OF = {c.target: c.subject for concepts in CONCEPTS.values() for c in concepts}
 IDS = {name: value for value, name in LABELS.items()}

@@ -1,65 +1,20 @@
-"""Assignment of lesions to kidneys, and every resolver, on label maps drawn by hand."""
+"""Every resolver, on label maps drawn by hand."""
 
 import numpy as np
 import pytest
-from medvol_r1.queries.resolvers import Unresolvable, describe, resolve
+from label_blocks import CYST, LEFT, RIGHT, TUMOR, cube, volume
+from medvol_r1.queries.lesions import describe
+from medvol_r1.queries.resolvers import Unresolvable, needed_labels, resolve, select
 
-RIGHT, LEFT, TUMOR, CYST = 2, 3, 11, 12
-
-
-def _volume(*blocks: tuple[int, slice, slice, slice], shape=(40, 20, 12)) -> np.ndarray:
-    label = np.zeros(shape, dtype=np.uint8)
-    for value, *window in blocks:
-        label[tuple(window)] = value
-    return label
-
-
-def _cube(value: int, x: int, y: int, z: int, side: int) -> tuple[int, slice, slice, slice]:
-    return (value, slice(x, x + side), slice(y, y + side), slice(z, z + side))
-
-
-KIDNEYS = (_cube(RIGHT, 2, 4, 2, 8), _cube(LEFT, 28, 4, 2, 8))
+KIDNEYS = (cube(RIGHT, 2, 4, 2, 8), cube(LEFT, 28, 4, 2, 8))
 # A tumor of 27 voxels and a cyst of 8 in the right kidney, a cyst of 64 in the left one.
-BUSY = _volume(*KIDNEYS, _cube(TUMOR, 4, 6, 4, 3), _cube(CYST, 9, 9, 7, 2), _cube(CYST, 30, 6, 4, 4))
-HEALTHY = _volume(*KIDNEYS)
-RIGHT_CYST = _volume(*KIDNEYS, _cube(CYST, 4, 6, 4, 3))
-
-
-def test_a_lesion_belongs_to_the_kidney_it_touches():
-    lesions = describe(BUSY).lesions
-    assert sorted((lesion.label, lesion.side, lesion.voxels) for lesion in lesions) == [
-        (TUMOR, "right", 27),
-        (CYST, "left", 64),
-        (CYST, "right", 8),
-    ]
-
-
-def test_a_corner_is_contact():
-    # the cyst's corner voxel (10, 12, 10) meets the right kidney's (9, 11, 9) in the 26 neighborhood only
-    label = _volume(*KIDNEYS, _cube(CYST, 10, 12, 10, 2))
-    assert [lesion.side for lesion in describe(label).lesions] == ["right"]
-
-
-@pytest.mark.parametrize(("x", "side"), [(13, "right"), (24, "left")])
-def test_a_lesion_that_touches_none_belongs_to_the_nearest(x, side):
-    # right kidney ends at 9, left one begins at 28: from 13 it is 4 against 13 or more voxels
-    assert [lesion.side for lesion in describe(_volume(*KIDNEYS, _cube(CYST, x, 6, 4, 2))).lesions] == [side]
-
-
-def test_a_lesion_that_touches_both_belongs_to_the_nearest_on_the_mean():
-    # a bar from the right kidney's edge to the left one's, with a bulk beside the left one
-    bar = (TUMOR, slice(10, 28), slice(6, 7), slice(4, 5))
-    label = _volume(*KIDNEYS, bar, _cube(TUMOR, 24, 6, 4, 4))
-    assert [lesion.side for lesion in describe(label).lesions] == ["left"]
-
-
-def test_a_lesion_at_the_border_of_the_volume():
-    label = _volume((RIGHT, slice(0, 6), slice(0, 6), slice(0, 6)), _cube(LEFT, 28, 4, 2, 8), _cube(CYST, 0, 0, 0, 2))
-    assert [lesion.side for lesion in describe(label).lesions] == ["right"]
+BUSY = volume(*KIDNEYS, cube(TUMOR, 4, 6, 4, 3), cube(CYST, 9, 9, 7, 2), cube(CYST, 30, 6, 4, 4))
+HEALTHY = volume(*KIDNEYS)
+RIGHT_CYST = volume(*KIDNEYS, cube(CYST, 4, 6, 4, 3))
 
 
 def test_a_lesion_without_any_kidney_has_no_side():
-    label = _volume(_cube(CYST, 5, 5, 5, 2))
+    label = volume(cube(CYST, 5, 5, 5, 2))
     assert [lesion.side for lesion in describe(label).lesions] == [None]
     assert resolve("labels:12", label).sum() == 8
     with pytest.raises(Unresolvable, match="no kidney in view"):
@@ -82,15 +37,15 @@ def _expect(label: np.ndarray, *blocks: tuple[int, slice, slice, slice]) -> np.n
         ("kidney_without:tumor", BUSY == LEFT),
         ("kidney_with_more:lesion", BUSY == RIGHT),  # 2 against 1
         ("kidney_with_largest:cyst", BUSY == LEFT),  # 64 against 8
-        ("lesion_in:right:cyst", _expect(BUSY, _cube(CYST, 9, 9, 7, 2))),
-        ("lesion_in:left:cyst", _expect(BUSY, _cube(CYST, 30, 6, 4, 4))),
-        ("lesion_in:right:lesion", _expect(BUSY, _cube(CYST, 9, 9, 7, 2), _cube(TUMOR, 4, 6, 4, 3))),
-        ("largest:cyst", _expect(BUSY, _cube(CYST, 30, 6, 4, 4))),
-        ("smallest:cyst", _expect(BUSY, _cube(CYST, 9, 9, 7, 2))),
-        ("largest:lesion", _expect(BUSY, _cube(CYST, 30, 6, 4, 4))),
-        ("smallest:lesion", _expect(BUSY, _cube(CYST, 9, 9, 7, 2))),
-        ("lesion_beside:cyst:tumor", _expect(BUSY, _cube(CYST, 9, 9, 7, 2))),
-        ("lesion_opposite:cyst:tumor", _expect(BUSY, _cube(CYST, 30, 6, 4, 4))),
+        ("lesion_in:right:cyst", _expect(BUSY, cube(CYST, 9, 9, 7, 2))),
+        ("lesion_in:left:cyst", _expect(BUSY, cube(CYST, 30, 6, 4, 4))),
+        ("lesion_in:right:lesion", _expect(BUSY, cube(CYST, 9, 9, 7, 2), cube(TUMOR, 4, 6, 4, 3))),
+        ("largest:cyst", _expect(BUSY, cube(CYST, 30, 6, 4, 4))),
+        ("smallest:cyst", _expect(BUSY, cube(CYST, 9, 9, 7, 2))),
+        ("largest:lesion", _expect(BUSY, cube(CYST, 30, 6, 4, 4))),
+        ("smallest:lesion", _expect(BUSY, cube(CYST, 9, 9, 7, 2))),
+        ("lesion_beside:cyst:tumor", _expect(BUSY, cube(CYST, 9, 9, 7, 2))),
+        ("lesion_opposite:cyst:tumor", _expect(BUSY, cube(CYST, 30, 6, 4, 4))),
     ],
 )
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
@@ -104,7 +59,7 @@ def test_a_kidney_is_its_parenchyma():
 
 
 def test_the_larger_kidney():
-    label = _volume(_cube(RIGHT, 2, 4, 2, 8), _cube(LEFT, 28, 4, 2, 7))  # 512 / 343 = 1.49
+    label = volume(cube(RIGHT, 2, 4, 2, 8), cube(LEFT, 28, 4, 2, 7))  # 512 / 343 = 1.49
     np.testing.assert_array_equal(resolve("largest:kidney", label), label == RIGHT)
     np.testing.assert_array_equal(resolve("smallest:kidney", label), label == LEFT)
 
@@ -120,8 +75,8 @@ def test_the_larger_kidney():
         ("kidney_with_more:cyst", BUSY),  # one each
         ("largest:kidney", HEALTHY),  # equal sizes
         ("lesion_beside:tumor:cyst", BUSY),  # a cyst in both kidneys
-        ("largest:cyst", _volume(*KIDNEYS, _cube(CYST, 4, 6, 4, 3), (CYST, slice(30, 33), slice(6, 9), slice(4, 7)))),
-        ("kidney_with_more:cyst", _volume(_cube(RIGHT, 2, 4, 2, 8), _cube(CYST, 4, 6, 4, 3))),  # one kidney
+        ("largest:cyst", volume(*KIDNEYS, cube(CYST, 4, 6, 4, 3), (CYST, slice(30, 33), slice(6, 9), slice(4, 7)))),
+        ("kidney_with_more:cyst", volume(cube(RIGHT, 2, 4, 2, 8), cube(CYST, 4, 6, 4, 3))),  # one kidney
     ],
 )
 def test_an_ambiguous_question_is_refused(resolver, label):
@@ -154,7 +109,7 @@ def test_what_is_not_there_is_empty(resolver, label):
 def test_the_margin_of_sizes(size):
     # cysts of a*b*c voxels against 5*5*7 = 175: 210 / 175 = 1.2 suffices; 252 / 175 = 1.44 too; see below for 1.19
     a, b, c = size
-    label = _volume(*KIDNEYS, (CYST, slice(2, 7), slice(4, 9), slice(2, 9)),
+    label = volume(*KIDNEYS, (CYST, slice(2, 7), slice(4, 9), slice(2, 9)),
                     (CYST, slice(28, 28 + a), slice(4, 4 + b), slice(2, 2 + c)))  # fmt: skip
     np.testing.assert_array_equal(resolve("kidney_with_largest:cyst", label), label == LEFT)
     label[28, 4, 2] = LEFT  # one voxel less: 209 / 175 = 1.194, 251 / 175 = 1.43
@@ -177,3 +132,63 @@ def test_an_unknown_resolver_is_named(resolver):
 def test_a_slice_is_not_a_volume():
     with pytest.raises(ValueError, match=r"rank 3, got the shape \(20, 12\)"):
         resolve("labels:2", BUSY[0])
+
+
+# 1 mm a voxel, z upward: the tumor's center is at 5 mm, the small cyst's at 7.5, the large one's at 5.5
+MM = np.eye(4)
+
+
+@pytest.mark.parametrize(
+    ("resolver", "expected"),
+    [
+        ("kidney_with_several:lesion", BUSY == RIGHT),
+        ("kidney_with_several:cyst", np.zeros(BUSY.shape, dtype=bool)),
+        ("largest_in:right:lesion", BUSY == TUMOR),  # 27 against 8 voxels
+    ],
+)
+def test_what_is_asked_of_real_label_maps(resolver, expected):
+    np.testing.assert_array_equal(resolve(resolver, BUSY), expected)
+
+
+def test_up_and_down_are_by_the_affine():
+    cysts = volume(*KIDNEYS, cube(CYST, 4, 6, 2, 2), cube(CYST, 30, 6, 8, 2))
+    upper, lower = (_expect(cysts, cube(CYST, x, 6, z, 2)) for x, z in ((30, 8), (4, 2)))
+    tall = np.diag([1.0, 1.0, 2.0, 1.0])  # centers at 5 and 17 mm
+    for affine, expected in ((tall, upper), (tall @ np.diag([1.0, 1.0, -1.0, 1.0]), lower)):
+        anatomy = describe(cysts, affine)
+        np.testing.assert_array_equal(select("uppermost:cyst", anatomy).mask(cysts), expected)
+        np.testing.assert_array_equal(select("lowermost:cyst", anatomy).mask(cysts), upper ^ lower ^ expected)
+
+
+@pytest.mark.parametrize(
+    ("label", "affine", "message"),
+    [
+        (BUSY, None, "not known without an affine"),
+        (RIGHT_CYST, MM, "only one"),
+        (BUSY, MM, "differ by less than 10 mm"),  # 7.5 against 5.5 mm
+    ],
+)
+def test_heights_that_cannot_be_told(label, affine, message):
+    with pytest.raises(Unresolvable, match=message):
+        select("uppermost:cyst", describe(label, affine))
+
+
+def test_of_no_lesion_none_is_uppermost():
+    assert not any(select("uppermost:cyst", describe(HEALTHY, MM)))
+
+
+@pytest.mark.parametrize(
+    ("resolver", "labels"),
+    [
+        ("labels:2,3", {2, 3}),
+        ("kidney_with:cyst", {2, 3, 12}),
+        ("kidney_without:lesion", {2, 3, 11, 12}),
+        ("lesion_opposite:tumor:cyst", {2, 3, 11, 12}),
+        ("lesion_in:left:tumor", {2, 3, 11}),
+        ("largest:tumor", {11}),
+        ("largest:kidney", {2, 3}),
+        ("uppermost:lesion", {11, 12}),
+    ],
+)
+def test_what_must_have_been_drawn(resolver, labels):
+    assert needed_labels(resolver) == labels

@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 
 from ..phantom.scan import SEEDS, make_phantom
-from ..queries.bank import CONCEPTS, sample_queries
+from ..queries.bank import sample_queries
+from ..queries.concepts import CONCEPTS
 
 # Held out from training, like all of this split, and its wording too.
 _SUBSET, _SPLIT, _SEED = "organs", "validation", SEEDS["validation"][0]

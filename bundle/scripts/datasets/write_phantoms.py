@@ -19,8 +19,10 @@ import nibabel as nib
 import numpy as np
 
 from ..phantom.scan import ALL_SUBSETS, SEEDS, Phantom, make_phantom
-from ..queries.bank import CONCEPTS, Concept, Query, sample_queries
-from ..queries.resolvers import describe, select
+from ..queries.bank import Query, sample_queries
+from ..queries.concepts import CONCEPTS, Concept
+from ..queries.lesions import describe
+from ..queries.resolvers import select
 
 
 def write_phantoms(

@@ -22,7 +22,7 @@ class LabelledVolume(NamedTuple):
         label: uint8 [Z, H, W].
         labeled: the ids that were drawn in this patient, whether the map shows them or not.
         pixel_mm: distance between rows, and between columns.
-        subset: whose queries are asked, a key of `queries.bank.CONCEPTS`.
+        subset: whose queries are asked, a key of `queries.concepts.CONCEPTS`.
     """
 
     image: np.ndarray

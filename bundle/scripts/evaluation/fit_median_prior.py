@@ -19,8 +19,9 @@ from tqdm import tqdm
 
 from ..datasets.volume_cases import VolumeCaseDataset, read_volume_cases
 from ..phantom.scan import ALL_SUBSETS, SEEDS, make_phantom
-from ..queries.bank import CONCEPTS
-from ..queries.resolvers import Unresolvable, describe, select
+from ..queries.concepts import CONCEPTS
+from ..queries.lesions import describe
+from ..queries.resolvers import Unresolvable, select
 from ..volume.body_crop import CropToBodyd, body_crop
 from ..volume.geometry import cropped
 from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd

@@ -1,4 +1,4 @@
-"""The words of the query bank: what is said of each target, and the frames around it. Data only; `bank` composes.
+"""The words of the query bank: what is said of each target, and the frames around it. Data only; `wording` composes.
 
 Our own sentences, in American spelling, in words that a small model can learn from the bank alone: a fact is told in
 three forms, so that a held-out form is made of words that the others teach.
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from .facts import BLADDER, BONE, BRAIN, CYST, KIDNEY, LIVER, LUNG, PANCREAS, SPLEEN, TUMOR, Fact
 from .head_neck_facts import BRAINSTEM, ESOPHAGUS, LARYNX, MANDIBLE, PAROTID, SPINAL_CORD
+from .renal_facts import KIDNEY_CYST, KIDNEY_TUMOR
 
 
 class Subject(NamedTuple):
@@ -30,6 +31,8 @@ _ORGAN_HEADS = ("organ", "structure", "body part")
 _ORGANS_HEADS = ("organs", "structures", "body parts")
 
 _KIDNEY_NAMES = ("kidney", "kidneys", "renal", "nephric")
+_TUMOR_NAMES = ("tumor", "tumors", "neoplasm", "cancer", "carcinoma", "malignancy")
+_CYST_NAMES = ("cyst", "cysts", "cystic")
 _PAROTID_NAMES = ("parotid", "parotids")
 _GLANDS_HEADS = ("glands", "organs", "structures")
 _LUNG_NAMES = ("lung", "lungs", "pulmonary")
@@ -54,10 +57,14 @@ SUBJECTS: dict[str, Subject] = {
     "esophagus": Subject(("esophagus", "esophageal organ"), ("esophagus", "esophageal"), _ORGAN_HEADS, ESOPHAGUS),
     "larynx": Subject(("larynx", "laryngeal organ"), ("larynx", "laryngeal"), _ORGAN_HEADS, LARYNX),
     "mandible": Subject(("mandible", "lower jaw"), ("mandible", "mandibular", "jaw"), _ORGAN_HEADS, MANDIBLE),
-    "tumor": Subject(("tumor", "neoplasm"), ("tumor", "tumors", "neoplasm", "cancer", "carcinoma", "malignancy"),
+    "tumor": Subject(("tumor", "neoplasm"), _TUMOR_NAMES,
                      ("solid growth", "solid lump", "solid lesion"), TUMOR, determiner="any"),
-    "cyst": Subject(("cyst", "cystic lesion"), ("cyst", "cysts", "cystic"),
+    "cyst": Subject(("cyst", "cystic lesion"), _CYST_NAMES,
                     ("fluid pocket", "watery bubble", "fluid-filled sac"), CYST, determiner="any"),
+    "kidney tumor": Subject(("kidney tumor", "renal tumor"), _TUMOR_NAMES,
+                            ("solid growth", "solid lump", "solid nodule"), KIDNEY_TUMOR, determiner="any"),
+    "kidney cyst": Subject(("kidney cyst", "renal cyst"), _CYST_NAMES,
+                           ("fluid pocket", "watery bubble", "fluid-filled sac"), KIDNEY_CYST, determiner="any"),
 }  # fmt: skip
 
 NAME_FRAMES = (
@@ -86,6 +93,14 @@ COUPLED_HEADS: dict[str, tuple[str, ...]] = {
     "lesion": ("lesion", "mass", "suspicious spot"),
 }
 """Type G nouns, names first. As in KiTS23, a lesion or mass is a tumor or a cyst."""
+
+MORE_HEADS: dict[str, tuple[str, ...]] = {
+    "kidney": ("blood-filtering organ",),
+    "tumor": ("solid nodule",),
+    "cyst": ("watery bubble",),
+    "lesion": ("suspicious finding", "suspicious area"),
+}
+"""Further nouns for real label maps, behind those above, so that a group has the same name and split in both."""
 
 COUPLED_NAMES: dict[str, tuple[str, ...]] = {
     "kidney": _KIDNEY_NAMES,
@@ -132,6 +147,23 @@ COUPLED_FRAMES: dict[str, tuple[str, ...]] = {
         "the {a} in the {b} without a {c}", "the {a} of the {b} that lacks a {c}", "the {a} in the {b} free of any {c}",
         "which {a} sits in the {b} without a {c}?", "the {a} of the {b} that has no {c}",
         "the {a} in the {b} where no {c} sits",
+    ),
+    "kidney_with_several": (
+        "the {a} with several {bs}", "the {a} that contains several {bs}", "the {a} where several {bs} sit",
+        "which {a} has several {bs}?", "the {a} holding several {bs}", "the {a} that bears several {bs}",
+    ),
+    "largest_in": (
+        "the largest {a} of the {side} {b}", "the biggest {a} in the {side} {b}",
+        "the {a} that is the largest in the {side} {b}", "which {a} is the largest of the {side} {b}?",
+        "the {side} {b}'s largest {a}", "the {a} of the greatest volume in the {side} {b}",
+    ),
+    "uppermost": (
+        "the uppermost {a}", "the {a} nearest to the head", "the {a} that sits highest", "which {a} sits highest?",
+        "the highest {a}", "the {a} above all others",
+    ),
+    "lowermost": (
+        "the lowermost {a}", "the {a} nearest to the feet", "the {a} that sits lowest", "which {a} sits lowest?",
+        "the lowest {a}", "the {a} below all others",
     ),
 }  # fmt: skip
 """Type G by resolver: `{a}` the target's noun, `{b}` (several: `{bs}`) and `{c}` the nouns it is coupled with."""
