@@ -154,6 +154,14 @@ One flow, one direction of imports: each line may import those above it, never t
     demo_models.score_table               answers on several validation sets
     demo_models.tiny_medsam2              builds the small demo model
 
+    layouts.found_cases                   what a reader finds in the folder of a data set, and what it leaves out
+    layouts.ct_org                        CT-ORG
+    layouts.abdomenct_1k                  AbdomenCT-1K
+    layouts.kits23                        KiTS23
+    layouts.m3d_seg                       those three as arrays, with M3D's split
+    layouts.m3d_refseg                    M3D-RefSeg, with questions of its own
+    layouts.folder                        any folder of images and label maps
+
     preparation.fingerprint               which images are the same scan, whatever was done to their files
     preparation.splits                    training, validation and test by patient
 
