@@ -30,7 +30,7 @@ from medvol_r1.metrics import dice
 from medvol_r1.phantom.scan import SUBSETS
 from medvol_r1.propagator_training.clips import LabelledVolumes, phantom_volumes
 from medvol_r1.propagator_training.evaluator import PropagatorEvaluator, VolumeObjects, evaluation_cases
-from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from medvol_r1.volume.transforms import LoadSlicesd, ResizeSlicesd, WindowHUd
 from monai.transforms import Compose
 from tqdm import tqdm
 from transformers import Sam2VideoModel
@@ -62,9 +62,7 @@ def volume_cases(image: str, labels: str, ids: Sequence[int], size: int) -> dict
     keys = ["image", "label"]
     shown = Compose(
         [
-            LoadVolumed(keys),
-            OrientByAffined(keys),
-            SampleSlicesd(keys, num_slices=10_000),
+            LoadSlicesd(keys, num_slices=10_000),
             WindowHUd("image"),
             ResizeSlicesd(keys, size, mode=["bilinear", "nearest"]),
         ]

@@ -15,6 +15,7 @@ One flow, one direction of imports: each line may import those above it, never t
     volume.failures                       why a volume cannot be used
     volume.grid                           where the voxels of a file lie, whether a label lies on its image
     volume.voxel_values                   whether values can be HU, whether they are labels
+    volume.nifti_file                     NIfTI files, opened and read slice by slice
     volume.io                             NIfTI to checked volumes
     volume.body_crop                      slices cropped to the body, so that air and table do not count
     volume.query_text                     the user's text, verbatim, into the image's meta data

@@ -8,7 +8,7 @@ from medvol_r1.anchor import parse_completion
 from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.datasets.listed_volumes import ListedVolumes
 from medvol_r1.targets import components_to_boxes
-from medvol_r1.volume import io
+from medvol_r1.volume import transforms
 from medvol_r1.volume.query_text import QueryError
 
 
@@ -68,8 +68,8 @@ def test_the_body_fills_the_slice(listed, crop_to_body, expected):
 def test_a_label_file_is_read_once_for_all_queries_of_a_volume(listed, monkeypatch):
     entries = json.loads(listed.read_text())
     listed.write_text(json.dumps(entries * 5))
-    reads, read = [], io.read_volume
-    monkeypatch.setattr(io, "read_volume", lambda path, **kwargs: reads.append(path) or read(path, **kwargs))
+    reads, read = [], transforms.read_slices
+    monkeypatch.setattr(transforms, "read_slices", lambda path, *a, **kw: reads.append(path) or read(path, *a, **kw))
     item = ListedVolumes(listed, num_slices=10, slice_size=48, queries_per_volume=10)[0]
     assert [path.rpartition("/")[2] for path in reads] == ["ct.nii.gz", "label.nii.gz"]
     sizes = item.masks.sum(dim=(1, 2, 3)).tolist()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from medvol_r1.phantom.scan import make_phantom
 from medvol_r1.volume.geometry import restore_map
 from medvol_r1.volume.transforms import (
+    LoadSlicesd,
     LoadVolumed,
     OrientByAffined,
     QueryToMetad,
@@ -18,6 +19,7 @@ from medvol_r1.volume.transforms import (
     RestoreMaskd,
     SampleSlicesd,
     SliceGeometry,
+    VolumeError,
     WindowHUd,
     restore_mask,
     source_slice,
@@ -408,6 +410,88 @@ def test_geometry_from_bad_meta(change, message):
     meta = {**preprocessed()["image"].meta, **change}
     with pytest.raises(ValueError, match=message):
         SliceGeometry.from_meta({key: value for key, value in meta.items() if value is not None})
+
+
+# --- reading the shown slices alone ----------------------------------------------------------------------------------
+
+
+def write_stored(path, codes="LPS", dtype=np.int16, shape=(5, 6, 9), slope_inter=(None, None)):
+    """A file of random values whose voxel axes run towards `codes`."""
+    voxels = np.random.default_rng(0).integers(-1000, 1000, shape).astype(dtype)
+    image = nib.Nifti1Image(voxels, affine_of(codes, tilt_degrees=7))
+    image.header.set_slope_inter(*slope_inter)
+    image.to_filename(path)
+    return path
+
+
+def assert_same_image(found, expected):
+    np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    assert found.dtype == expected.dtype == torch.float32
+    np.testing.assert_array_equal(found.affine.numpy(), expected.affine.numpy())
+    assert found.meta.keys() == expected.meta.keys()
+    for key, value in expected.meta.items():
+        np.testing.assert_array_equal(np.asarray(found.meta[key]), np.asarray(value), err_msg=key)
+
+
+def whole_chain(keys, num_slices):
+    return Compose([LoadVolumed(keys), OrientByAffined(keys), SampleSlicesd(keys, num_slices)])
+
+
+@pytest.mark.parametrize("codes", ORIENTATIONS)
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+def test_slices_alone_are_those_of_the_whole_volume(tmp_path, codes, ending):
+    path = write_stored(tmp_path / f"ct.{ending}", codes, slope_inter=(1.0, -24.0))
+    for num_slices in (1, 4, 1000):
+        found = LoadSlicesd("image", num_slices)({"image": path, "case": "a"})
+        assert found["case"] == "a"
+        assert_same_image(found["image"], whole_chain("image", num_slices)({"image": path})["image"])
+
+
+@pytest.mark.filterwarnings("ignore:.*do not look like HU")
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.int32, ">i2", np.float32, np.float64])
+@pytest.mark.parametrize("slope_inter", [(None, None), (0.37, -1023.7)])
+def test_slices_alone_have_nibabels_values(tmp_path, dtype, slope_inter):
+    path = write_stored(tmp_path / "ct.nii", "RAS", dtype, slope_inter=slope_inter)
+    whole = np.asarray(nib.load(path).dataobj, dtype=np.float32)
+    shown = LoadSlicesd("image", 3)({"image": path})["image"][0].numpy()
+    np.testing.assert_array_equal(shown, whole[::-1, ::-1, [0, 4, 8]].transpose(2, 1, 0))
+
+
+def test_labels_are_sliced_with_their_image_or_stay_whole(tmp_path):
+    image = write_stored(tmp_path / "ct.nii.gz", "PIR")
+    label = write_stored(tmp_path / "label.nii.gz", "PIR", np.uint8)
+    keys, paths = ("image", "label"), {"image": image, "label": label}
+    sliced, expected = LoadSlicesd(keys, 3)(paths), whole_chain(keys, 3)(paths)
+    assert_same_image(sliced["label"], expected["label"])
+    kept = LoadSlicesd(keys, 3, whole_keys="label")(paths)
+    assert_same_image(kept["image"], expected["image"])
+    assert_same_image(kept["label"], LoadVolumed(keys)(paths)["label"])
+
+
+@pytest.mark.parametrize("whole_keys", [(), "label"])
+def test_a_label_beside_its_image_is_found(tmp_path, whole_keys):
+    image = write_stored(tmp_path / "ct.nii")
+    label = write_stored(tmp_path / "label.nii", dtype=np.uint8, shape=(5, 6, 8))
+    load = LoadSlicesd(("image", "label"), 1, whole_keys=whole_keys)
+    with pytest.raises(VolumeError, match=r"have shapes \(5, 6, 8\) and \(5, 6, 9\)"):
+        load({"image": image, "label": label})
+
+
+def test_values_are_judged_by_what_is_shown(tmp_path):
+    voxels = np.random.default_rng(0).normal(0, 500, (5, 6, 9)).astype(np.float32)
+    voxels[..., 1] = np.nan
+    nib.Nifti1Image(voxels, affine_of("LPS")).to_filename(tmp_path / "ct.nii")
+    paths = {"image": tmp_path / "ct.nii"}
+    assert LoadSlicesd("image", 3)(paths)["image"].isfinite().all()  # 0, 4 and 8 are shown
+    with pytest.raises(VolumeError, match="has 30 NaN or infinite voxels of 270"):
+        LoadSlicesd("image", 9)(paths)
+    voxels[..., 1] = 7
+    voxels[..., 4] = 0
+    nib.Nifti1Image(voxels, affine_of("LPS")).to_filename(tmp_path / "ct.nii")
+    with pytest.raises(VolumeError, match=r"ct\.nii that were read are 0; a CT in HU is needed"):
+        LoadSlicesd("image", 1)(paths)
+    with pytest.raises(ValueError, match="num_slices is 0; at least 1 is legal"):
+        LoadSlicesd("image", 0)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

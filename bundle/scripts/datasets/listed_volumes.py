@@ -16,7 +16,7 @@ from ..queries.reasoning import rule_made_think
 from ..targets import sft_anchor, target_mask
 from ..volume.body_crop import AIR_HU, CropToBodyd
 from ..volume.query_text import check_query
-from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from ..volume.transforms import LoadSlicesd, ResizeSlicesd, WindowHUd
 from .datalist import TRAINING, read_datalist
 from .volume_queries import VolumeQueries
 
@@ -97,9 +97,7 @@ class ListedVolumes(Dataset):
         crop = [CropToBodyd(keys, fill=[AIR_HU] + [0.0] * (len(keys) - 1))] if self.crop_to_body else []
         transform = Compose(
             [
-                LoadVolumed(keys, label_keys=keys[1:]),
-                OrientByAffined(keys),
-                SampleSlicesd(keys, self.num_slices),
+                LoadSlicesd(keys, self.num_slices, label_keys=keys[1:]),
                 *crop,
                 WindowHUd("image", [self.window]),
                 ResizeSlicesd(keys, self.slice_size, mode=["bilinear"] + ["nearest"] * (len(keys) - 1)),

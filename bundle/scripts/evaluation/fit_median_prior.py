@@ -24,7 +24,7 @@ from ..queries.lesions import describe
 from ..queries.resolvers import Unresolvable, select
 from ..volume.body_crop import CropToBodyd, body_crop
 from ..volume.geometry import cropped
-from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd
+from ..volume.transforms import LoadSlicesd, ResizeSlicesd
 from .median_prior import MedianPrior, prior_name
 
 # In plane and through plane; the prior is in relative coordinates.
@@ -63,9 +63,7 @@ def listed_examples(datalist: str | Path) -> Iterator[tuple[str, np.ndarray]]:
     """
     columns, _, slices = _SHAPE
     transforms = (
-        LoadVolumed("image"),
-        OrientByAffined("image"),
-        SampleSlicesd("image", slices),
+        LoadSlicesd("image", slices),
         CropToBodyd("image"),
         ResizeSlicesd("image", columns),
     )

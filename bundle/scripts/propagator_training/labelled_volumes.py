@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..datasets.datalist import PROPAGATOR_TRAINING, DatalistError, read_datalist
-from ..volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from ..volume.transforms import LoadSlicesd, ResizeSlicesd, WindowHUd
 from .clips import LabelledVolumes
 
 _logger = logging.getLogger(__name__)
@@ -74,9 +74,7 @@ def _read(
     keys = ["image", "label"]
     data: Mapping[Hashable, Any] = {"image": image, "label": label}
     for transform in (  # not composed: `Compose` would hide the reason of an error
-        LoadVolumed(keys),
-        OrientByAffined(keys),
-        SampleSlicesd(keys, num_slices),
+        LoadSlicesd(keys, num_slices),
         WindowHUd("image", [window]),
         ResizeSlicesd(keys, slice_size, mode=["bilinear", "nearest"]),
     ):

@@ -6,16 +6,13 @@ NibabelReader rewrites headers silently.
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import warnings
-import zlib
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -24,10 +21,12 @@ from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
 from .failures import VOLUME_FAILURES, VolumeError
+from .geometry import SliceGeometry, orientation_to_lps, source_slice, uniform_slice_index
 from .grid import Grid, check_same_grid, checked_grid
+from .nifti_file import open_nifti, read_planes
 from .voxel_values import doubt_of_hu, rounded_labels
 
-__all__ = ["VOLUME_FAILURES", "LoadVolumed", "VolumeError", "nifti_stem", "read_volume"]
+__all__ = ["VOLUME_FAILURES", "LoadVolumed", "VolumeError", "nifti_stem", "read_slices", "read_volume"]
 
 
 class LoadVolumed(MapTransform):
@@ -59,18 +58,20 @@ class LoadVolumed(MapTransform):
         reference: Grid | None = None
         # Images first, whatever the order of the keys: labels are compared with them.
         for key in sorted(self.key_iterator(loaded), key=lambda k: k in self.label_keys):
-            path = loaded[key]
             is_label = key in self.label_keys
-            voxels, affine = read_volume(path, is_label=is_label)
-            grid = Grid(voxels.shape, affine, os.fspath(path))
+            loaded[key], grid = self._read(key, loaded[key])
             if is_label and reference is not None:
                 check_same_grid(grid, reference)
             if not is_label and reference is None:
                 reference = grid
-            loaded[key] = MetaTensor(
-                torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine), meta={"filename_or_obj": grid.path}
-            )
         return loaded
+
+    def _read(self, key: Hashable, path: str | os.PathLike) -> tuple[MetaTensor, Grid]:
+        """What becomes of a path, and the grid of its file."""
+        voxels, affine = read_volume(path, is_label=key in self.label_keys)
+        grid = Grid(voxels.shape, affine, os.fspath(path))
+        meta = {"filename_or_obj": grid.path}
+        return MetaTensor(torch.from_numpy(voxels)[None], affine=torch.from_numpy(affine), meta=meta), grid
 
 
 def read_volume(path: str | os.PathLike, *, is_label: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -92,14 +93,44 @@ def read_volume(path: str | os.PathLike, *, is_label: bool = False) -> tuple[np.
         UserWarning: when an image does not look like HU, has no orientation in its header or two that disagree, or
             when something else follows the volume in its gzip file.
     """
-    image = _open(path)
+    image = open_nifti(path)
     affine = checked_grid(path, image).affine
-    voxels = _voxels(path, image)
-    _check_finite(path, voxels, is_label)
-    if is_label:
-        return _checked_labels(path, voxels), affine
-    _check_hu(path, voxels, image.get_data_dtype())
-    return voxels, affine
+    voxels = read_planes(path, image, 2, np.arange(image.shape[2]))
+    return _checked(path, voxels, is_label, image.get_data_dtype()), affine
+
+
+def read_slices(
+    path: str | os.PathLike, num_slices: int, *, is_label: bool = False
+) -> tuple[np.ndarray, SliceGeometry]:
+    """Read the slices of a NIfTI volume that are shown, see `uniform_slice_index`, and nothing else of its voxels.
+
+    What is wrong with the file, its header or its end is found as by `read_volume`. Voxel values (finite, whole, not
+    constant, like HU) are judged by the slices read: what is never shown can do no harm.
+
+    Args:
+        path: a `.nii` or `.nii.gz` file.
+        num_slices: slices to show; a volume with fewer keeps them all.
+        is_label: see `read_volume`.
+
+    Returns:
+        float32 [X,Y,Z] in the order of the file, with the shown slices alone along its axial axis; and their geometry.
+
+    Raises:
+        VolumeError: see VOLUME_FAILURES.
+        ValueError: when `num_slices` is below 1.
+
+    Warns:
+        UserWarning: see `read_volume`.
+    """
+    image = open_nifti(path)
+    grid = checked_grid(path, image)
+    orientation = orientation_to_lps(grid.affine)
+    axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
+    index = uniform_slice_index(grid.shape[axis], num_slices)
+    geometry = SliceGeometry(grid.shape, grid.affine, orientation, index)
+    planes = np.sort([source_slice(geometry, shown) for shown in range(len(index))])
+    voxels = read_planes(path, image, axis, planes)
+    return _checked(path, voxels, is_label, image.get_data_dtype()), geometry
 
 
 def nifti_stem(path: str | os.PathLike) -> str:
@@ -107,66 +138,13 @@ def nifti_stem(path: str | os.PathLike) -> str:
     return re.sub(r"\.nii(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
 
 
-def _open(path: str | os.PathLike) -> nib.Nifti1Pair:
-    """The file as nibabel's image, voxels not yet read."""
-    if os.path.isdir(path):
-        raise VolumeError(
-            "not_nifti", f"{path} is a folder; a .nii or .nii.gz file is needed (convert DICOM with dcm2niix)"
-        )
-    if not os.path.isfile(path):
-        raise VolumeError("missing_file", f"{path} does not exist; correct the path of `image` (or `label`)")
-    try:
-        image = nib.load(path)
-    except (
-        nib.filebasedimages.ImageFileError,
-        nib.spatialimages.HeaderDataError,
-        OSError,
-        EOFError,
-        zlib.error,
-    ) as error:
-        raise VolumeError(
-            "not_nifti",
-            f"{path} is not a NIfTI volume, or ends inside its header ({error}); a .nii or .nii.gz file is needed",
-        ) from error
-    except Exception as error:  # nibabel computes with what a header holds, and has no error of its own for all of it
-        raise VolumeError(
-            "bad_header",
-            f"{path} has a header that cannot be read ({type(error).__name__}: {error}); correct it (`w2`: the "
-            "quaternion of its qform), or convert the volume anew",
-        ) from error
-    if not isinstance(image, nib.Nifti1Pair):
-        raise VolumeError(
-            "not_nifti", f"{path} is {type(image).__name__}, not NIfTI; convert it to a .nii or .nii.gz file"
-        )
-    return image
-
-
-def _voxels(path: str | os.PathLike, image: nib.Nifti1Pair) -> np.ndarray:
-    """float32 [X,Y,Z], with the header's slope and intercept applied."""
-    stored: Any = image.dataobj
-    layout = stored.shape, stored.dtype, stored.offset, stored.slope, stored.inter
-    try:
-        with nib.openers.ImageOpener(str(image.file_map["image"].filename)) as file:
-            # No memory map: the file may be replaced while the voxels are in use.
-            voxels = np.asarray(nib.arrayproxy.ArrayProxy(file, layout, mmap=False), dtype=np.float32)
-            _read_on(path, file)
-    except (EOFError, OSError, ValueError, zlib.error) as error:
-        raise VolumeError(
-            "truncated_file", f"{path} ends early or is damaged ({error}); copy or download it again"
-        ) from error
-    return voxels.reshape(voxels.shape[:3])
-
-
-def _read_on(path: str | os.PathLike, file: nib.openers.Opener) -> None:
-    """Read to the end of a file: nibabel stops at the last voxel, and gzip compares its checksum behind it."""
-    try:
-        while file.read(2**20):
-            pass
-    except gzip.BadGzipFile as error:
-        # The same error tells of a wrong checksum. This one is raised behind it: what follows is no gzip.
-        if not str(error).startswith("Not a gzipped file"):
-            raise
-        warnings.warn(f"{path} has something else behind the end of its gzip, which was not read", stacklevel=2)
+def _checked(path: str | os.PathLike, voxels: np.ndarray, is_label: bool, stored: np.dtype) -> np.ndarray:
+    """The voxels that were read, float32 [X,Y,Z], if their values can be used."""
+    _check_finite(path, voxels, is_label)
+    if is_label:
+        return _checked_labels(path, voxels)
+    _check_hu(path, voxels, stored)
+    return voxels
 
 
 def _check_finite(path: str | os.PathLike, voxels: np.ndarray, is_label: bool) -> None:
@@ -196,7 +174,8 @@ def _check_hu(path: str | os.PathLike, voxels: np.ndarray, stored: np.dtype) -> 
     minimum, maximum = float(voxels.min()), float(voxels.max())
     if minimum == maximum:
         raise VolumeError(
-            "constant_volume", f"all voxels of {path} are {minimum:g}; a CT in HU is needed: export it again"
+            "constant_volume",
+            f"all voxels of {path} that were read are {minimum:g}; a CT in HU is needed: export it again",
         )
     doubt = doubt_of_hu(voxels)
     if doubt is not None:

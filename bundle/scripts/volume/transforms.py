@@ -1,13 +1,15 @@
 """Dictionary transforms between a CT volume and the shown slices, in both directions.
 
-In the order of use: :class:`LoadVolumed`, :class:`OrientByAffined`, :class:`SampleSlicesd`,
-:class:`.body_crop.CropToBodyd`, :class:`WindowHUd`, :class:`ResizeSlicesd`, :class:`QueryToMetad`; after inference
-:class:`RestoreMaskd`. What the way back needs is kept in the image's meta data as plain arrays and text, so that it
-survives collating, decollating and indexing.
+In the order of use: :class:`LoadSlicesd`, :class:`.body_crop.CropToBodyd`, :class:`WindowHUd`, :class:`ResizeSlicesd`,
+:class:`QueryToMetad`; after inference :class:`RestoreMaskd`. Where all voxels are needed, or are at hand already,
+:class:`LoadVolumed`, :class:`OrientByAffined` and :class:`SampleSlicesd` stand in the place of the first. What the way
+back needs is kept in the image's meta data as plain arrays and text, so that it survives collating, decollating and
+indexing.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -17,16 +19,18 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.transforms.utils import scale_affine
-from monai.utils import ensure_tuple_rep
+from monai.utils import ensure_tuple, ensure_tuple_rep
 from nibabel.orientations import inv_ornt_aff
 from torch.nn.functional import interpolate
 
 from .geometry import SliceGeometry, orientation_to_lps, restore_mask, source_slice, uniform_slice_index
-from .io import VOLUME_FAILURES, LoadVolumed, VolumeError
+from .grid import Grid
+from .io import VOLUME_FAILURES, LoadVolumed, VolumeError, read_slices
 from .query_text import QUERY_FAILURES, QueryError, QueryToMetad
 from .windows import WindowHUd
 
 __all__ = [
+    "LoadSlicesd",
     "LoadVolumed",
     "OrientByAffined",
     "QUERY_FAILURES",
@@ -73,16 +77,9 @@ class OrientByAffined(MapTransform):
         affine = volume.affine.cpu().numpy().astype(np.float64)
         orientation = orientation_to_lps(affine)
         shape = tuple(volume.shape[1:])
-        flips = [axis + 1 for axis in range(3) if orientation[axis, 1] < 0]
-        axes = [0, *(int(axis) + 1 for axis in np.argsort(orientation[:, 0]))]
-        # Not made contiguous: NIfTI has x fastest, and so have the slices that are sampled next.
-        voxels = volume.as_tensor().permute(axes).flip([axes.index(axis) for axis in flips])
-        geometry = {
-            "source_shape": np.array(shape, dtype=np.int64),
-            "source_affine": affine,
-            "orientation": orientation,
-        }
-        return _with_meta(voxels, affine @ inv_ornt_aff(orientation, shape), volume.meta | geometry)
+        voxels = _to_lps(volume.as_tensor(), orientation)
+        meta = volume.meta | _grid_meta(shape, affine, orientation)
+        return _with_meta(voxels, affine @ inv_ornt_aff(orientation, shape), meta)
 
 
 class SampleSlicesd(MapTransform):
@@ -102,9 +99,7 @@ class SampleSlicesd(MapTransform):
 
     def __init__(self, keys: KeysCollection, num_slices: int = 64, allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
-        if num_slices < 1:
-            raise ValueError(f"num_slices is {num_slices}; at least 1 is legal")
-        self.num_slices = num_slices
+        self.num_slices = _checked_num_slices(num_slices)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         sampled = dict(data)
@@ -117,11 +112,53 @@ class SampleSlicesd(MapTransform):
 
     def _sample(self, volume: MetaTensor) -> MetaTensor:
         index = uniform_slice_index(volume.shape[3], self.num_slices)
-        slices = volume.as_tensor()[..., torch.from_numpy(index)].permute(0, 3, 2, 1).contiguous()
-        # Shown index (s, row, column, 1) -> LPS voxel index (column, row, first + step * s, 1).
-        step = (index[-1] - index[0]) / max(len(index) - 1, 1) or 1.0
-        shown = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [step, 0, 0, index[0]], [0, 0, 0, 1]], dtype=np.float64)
-        return _with_meta(slices, volume.affine.cpu().numpy() @ shown, volume.meta | {"source_index": index})
+        slices = volume.as_tensor()[..., torch.from_numpy(index)]
+        return _as_slices(slices, volume.affine.cpu().numpy(), index, volume.meta)
+
+
+class LoadSlicesd(LoadVolumed):
+    """Load the shown slices of NIfTI volumes: path -> MetaTensor float32 [1,S,H,W].
+
+    The same as :class:`LoadVolumed`, :class:`OrientByAffined` and :class:`SampleSlicesd` one after the other, but the
+    other slices are not read, or with gzip not kept. So voxel values are checked on the shown slices alone.
+
+    Args:
+        keys: of the paths, for example ("image", "label").
+        num_slices: slices to show; a volume with fewer keeps them all.
+        label_keys: see :class:`LoadVolumed`.
+        whole_keys: those of `keys` that :class:`LoadVolumed` alone is meant for, for example a label that a mask is
+            compared with on the source grid: they become [1,X,Y,Z].
+        allow_missing_keys: skip keys that the data lacks.
+
+    Raises:
+        VolumeError: see VOLUME_FAILURES.
+        ValueError: when `num_slices` is below 1.
+
+    Warns:
+        UserWarning: see `read_volume`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        num_slices: int = 64,
+        label_keys: KeysCollection = ("label",),
+        whole_keys: KeysCollection = (),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, label_keys, allow_missing_keys)
+        self.num_slices = _checked_num_slices(num_slices)
+        self.whole_keys = ensure_tuple(whole_keys)
+
+    def _read(self, key: Hashable, path: str | os.PathLike) -> tuple[MetaTensor, Grid]:
+        if key in self.whole_keys:
+            return super()._read(key, path)
+        voxels, geometry = read_slices(path, self.num_slices, is_label=key in self.label_keys)
+        shape, affine, orientation = geometry.source_shape, geometry.source_affine, geometry.orientation
+        grid = Grid(shape, affine, os.fspath(path))
+        slices = _to_lps(torch.from_numpy(voxels)[None], orientation)
+        meta = {"filename_or_obj": grid.path} | _grid_meta(shape, affine, orientation)
+        return _as_slices(slices, affine @ inv_ornt_aff(orientation, shape), geometry.source_index, meta), grid
 
 
 class ResizeSlicesd(MapTransform):
@@ -213,6 +250,36 @@ class RestoreMaskd(MapTransform):
             voxels = torch.from_numpy(restore_mask(torch.as_tensor(mask[0]), geometry))[None]
             restored[key] = _with_meta(voxels, geometry.source_affine, meta)
         return restored
+
+
+def _checked_num_slices(num_slices: int) -> int:
+    if num_slices < 1:
+        raise ValueError(f"num_slices is {num_slices}; at least 1 is legal")
+    return num_slices
+
+
+def _grid_meta(shape: Sequence[int], affine: np.ndarray, orientation: np.ndarray) -> dict[str, np.ndarray]:
+    """What :class:`SliceGeometry` needs of the source volume."""
+    source_shape = np.array(shape, dtype=np.int64)
+    return {"source_shape": source_shape, "source_affine": affine, "orientation": orientation}
+
+
+def _to_lps(voxels: torch.Tensor, orientation: np.ndarray) -> torch.Tensor:
+    """[C,X,Y,Z] with its axes permuted and flipped to LPS.
+
+    Not made contiguous: NIfTI has x fastest, and so have the slices that are made of it next.
+    """
+    axes = [0, *(int(axis) + 1 for axis in np.argsort(orientation[:, 0]))]
+    flips = [axes.index(axis + 1) for axis in range(3) if orientation[axis, 1] < 0]
+    return voxels.permute(axes).flip(flips)
+
+
+def _as_slices(lps: torch.Tensor, affine: np.ndarray, index: np.ndarray, meta: Mapping[str, Any]) -> MetaTensor:
+    """[C,S,H,W] of the slices [C,X,Y,S] that have the indices `index` in the LPS volume with that affine."""
+    # Shown index (s, row, column, 1) -> LPS voxel index (column, row, first + step * s, 1).
+    step = (index[-1] - index[0]) / max(len(index) - 1, 1) or 1.0
+    shown = np.array([[0, 0, 1, 0], [0, 1, 0, 0], [step, 0, 0, index[0]], [0, 0, 0, 1]], dtype=np.float64)
+    return _with_meta(lps.permute(0, 3, 2, 1).contiguous(), affine @ shown, meta | {"source_index": index})
 
 
 def _with_meta(voxels: torch.Tensor, affine: np.ndarray | torch.Tensor, meta: Mapping[str, Any]) -> MetaTensor:
