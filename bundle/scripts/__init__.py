@@ -43,6 +43,7 @@ One flow, one direction of imports: each line may import those above it, never t
     queries.kidney_sides                  which of the kidneys of one label is the right one
     queries.label_parts                   real label maps in disjoint parts
     queries.real_bank                     questions about a real label map, as entries of a datalist
+    queries.own_targets                   targets and sentences of the user's own
     queries.reasoning                     the rule-made reasoning of SFT
 
     targets                               label -> mask of the target -> anchor for SFT

@@ -96,6 +96,13 @@ class LabelParts:
         """The names that the bank does not know."""
         return tuple(name for name in self.values if name not in VALUES)
 
+    def union_of(self, names: Sequence[str]) -> str:
+        """The resolver of some names together, "kidney" for both of them; empty where one was not drawn."""
+        both = [f"{side} kidney" for side in KIDNEYS]
+        each = [one for name in names for one in (both if name == MERGED_KIDNEYS else [name])]
+        drawn = all(name in self.values for name in each)
+        return "labels:" + ",".join(str(self.values[name]) for name in each) if drawn else ""
+
     def was_drawn(self, resolver: str) -> bool:
         """Whether all labels that an answer needs were drawn: else it is unknown, not absent."""
         drawn = set(self.values.values()) | ({8} if VALUES["lungs"] in self.values.values() else set())

@@ -123,7 +123,9 @@ def _answered(
     said: set[str] = set()
     for one in paraphrases:
         said.update(one.names)
-        resolver = one.resolver or _union(parts, one.names)
+        resolver = one.resolver or parts.union_of(one.names)
+        if not resolver:
+            dropped.append(Dropped(one.target, f"the label map has no names {', '.join(map(repr, one.names))}."))
         if not resolver or not parts.was_drawn(resolver):
             continue
         try:
@@ -138,13 +140,6 @@ def _answered(
     silent = [name for name in parts.own_names if name not in said]
     dropped += [Dropped(name, "the query bank has no sentences for it; give some in queries_file.") for name in silent]
     return present, absent, dropped
-
-
-def _union(parts: LabelParts, names: Sequence[str]) -> str:
-    """The resolver of these names together; empty where one was not drawn."""
-    if any(name not in parts.values for name in names):
-        return ""
-    return "labels:" + ",".join(str(parts.values[name]) for name in names)
 
 
 def _drawn(one: Paraphrases, values: list[int], count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
