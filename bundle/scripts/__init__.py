@@ -89,6 +89,9 @@ One flow, one direction of imports: each line may import those above it, never t
     datasets.phantom_volumes              phantoms made on the fly
     datasets.write_phantoms               phantoms as files
     datasets.demo_cases                   the cases of a run that was given none
+    datasets.slice_cache                  what was made of files, kept on disk
+    datasets.shown_volume                 a volume and its label maps as they are shown, in few bytes
+    datasets.asked_queries                how many queries have a target that is not on the shown slices
     datasets.listed_volumes               training volumes on disk
 
     report.evidence_picture               query, reasoning, key slice, boxes and mask on one page

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from medvol_r1.anchor import parse_completion
+from medvol_r1.datasets import listed_volumes
 from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.datasets.listed_volumes import ListedVolumes
 from medvol_r1.targets import components_to_boxes
 from medvol_r1.volume import transforms
+from medvol_r1.volume.io import VolumeError
 from medvol_r1.volume.query_text import QueryError
 
 
@@ -36,8 +38,8 @@ def test_listed_volume_in_the_shown_orientation(listed):
     item = volumes[0]
     assert item.texts == ("the $left, one", "x") and item.targets == ("cube", "target")
     assert item.slices.shape == (10, 48, 48)
-    # 40 HU in the window -160..240: 200 / 400
-    assert item.slices[5, 24, 24].item() == pytest.approx(0.5, abs=1e-3)
+    # 40 HU in the window -160..240: 200 / 400 of 255, rounded to even
+    assert item.slices[5, 24, 24].item() == pytest.approx(128 / 255)
     # In RAS x grows to the right of the patient's left... LPS columns grow to the left: x 12..16 of 20 becomes 4..8.
     # Rows grow to posterior: y 6..18 of 24 stays 6..18. Resized to 48: columns x 2.4, rows x 2.
     assert components_to_boxes(item.masks[1, 4].numpy()) == [(10, 12, 19, 36)]
@@ -85,9 +87,9 @@ def test_values_that_are_almost_whole_are_taught_and_soft_ones_are_refused(liste
     almost = ListedVolumes(listed, num_slices=10, slice_size=48)[0]
     assert torch.equal(exact.masks, almost.masks) and exact.completions == almost.completions
     nib.save(nib.Nifti1Image(values * 0.4, label.affine), path)
-    with pytest.raises(RuntimeError) as caught:
+    with pytest.raises(VolumeError) as caught:
         ListedVolumes(listed, num_slices=10, slice_size=48)[0]
-    assert caught.value.__cause__.reason == "not_labels"
+    assert caught.value.reason == "not_labels"
 
 
 def test_a_volume_with_many_queries_is_several_items(listed):
@@ -111,3 +113,76 @@ def test_bad_lists(tmp_path, text, error, message):
         path.write_text(text)
     with pytest.raises(error, match=message):
         ListedVolumes(path, 4, 32)
+
+
+def same(first, second):
+    return (
+        torch.equal(first.slices, second.slices)
+        and torch.equal(first.masks, second.masks)
+        and (first.texts, first.completions) == (second.texts, second.completions)
+    )
+
+
+def test_kept_slices_are_those_that_are_read(listed, tmp_path, monkeypatch):
+    settings = {"num_slices": 10, "slice_size": 48}
+    fresh = ListedVolumes(listed, **settings)[0]
+    cached = ListedVolumes(listed, **settings, cache_dir=tmp_path / "cache")
+    assert same(cached[0], fresh)
+    monkeypatch.setattr(listed_volumes, "shown_volume", None)
+    assert same(cached[0], fresh)
+
+
+def test_kept_slices_follow_the_files_and_the_settings(listed, tmp_path):
+    def read(**changes):
+        settings = {"num_slices": 10, "slice_size": 48, "cache_dir": tmp_path / "cache"}
+        return ListedVolumes(listed, **settings | changes)[0]
+
+    whole = read()
+    assert read(num_slices=4).slices.shape == (4, 48, 48) and read(slice_size=32).slices.shape == (10, 32, 32)
+    assert not torch.equal(read(window=[0, 100]).slices, whole.slices)
+    read(crop_to_body=False)  # the cube is too small for a body, so nothing is cropped
+    assert len(list((tmp_path / "cache").iterdir())) == 5
+    path = listed.parent / "label.nii.gz"
+    label = nib.load(path)
+    nib.save(nib.Nifti1Image(np.zeros(label.shape, np.uint8), label.affine), path)
+    assert whole.masks.any() and not read().masks.any()
+
+
+def test_workers_share_what_is_kept(listed, tmp_path):
+    volumes = ListedVolumes(listed, 10, 48, queries_per_volume=1, cache_dir=tmp_path / "cache")
+    loader = torch.utils.data.DataLoader(volumes, num_workers=2, collate_fn=list, prefetch_factor=1)
+    assert all(same(item, volumes[n]) for n, (item,) in enumerate(loader))
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_targets_between_the_shown_slices_and_absent_ones_are_asked_in_their_share(listed):
+    """Label 2 is on slice 4 alone: the slices 0, 3, 6, 9 show none of it. Label 9 is nowhere."""
+    common = {"image": "ct.nii.gz", "label": "label.nii.gz"}
+    entries = [common | {"query": f"seen {n}", "label_values": [1]} for n in range(6)]
+    entries += [common | {"query": f"between {n}", "label_values": [2]} for n in range(3)]
+    entries += [common | {"query": f"absent {n}", "label_values": [9]} for n in range(3)]
+    listed.write_text(json.dumps(entries))
+
+    def texts(num_slices, fraction, seed=0, count=4):
+        volumes = ListedVolumes(listed, num_slices, 48, count, seed=seed, absent_fraction=fraction)
+        items = [volumes[n] for n in range(len(volumes))]
+        for text, mask, completion in (row for i in items for row in zip(i.texts, i.masks, i.completions, strict=True)):
+            shown = text.startswith("seen") or (text.startswith("between") and num_slices == 10)
+            assert mask.any() == shown == bool(parse_completion(completion, num_slices).boxes_xyxy_1000)
+        return [item.texts for item in items]
+
+    assert [len(asked) for asked in texts(4, None)] == [4, 4, 4]
+    # 6 seen, 0.25 of 8 are not: eight questions in two items; the third repeats one.
+    for seed in range(3):
+        first, second, third = texts(4, 0.25, seed)
+        asked = [text.split()[0] for text in first + second]
+        assert asked.count("seen") == 6 and len(asked) == 8 and third[0] in first + second
+    # All ten slices show label 2: nine are seen, three of twelve are not.
+    assert sum(text.startswith("absent") for asked in texts(10, 0.25) for text in asked) == 3
+    assert texts(4, 0.25, seed=1) == texts(4, 0.25, seed=1)
+    assert all(text.startswith("seen") for asked in texts(4, 0.0) for text in asked)
+
+
+def test_no_share_is_refused(listed):
+    with pytest.raises(ValueError, match="absent_fraction is 1.0"):
+        ListedVolumes(listed, 10, 48, absent_fraction=1.0)

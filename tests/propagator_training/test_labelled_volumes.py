@@ -14,6 +14,7 @@ from golden_medsam2 import write_official_checkpoint
 from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.weights import load_medsam2
+from medvol_r1.propagator_training import labelled_volumes
 from medvol_r1.propagator_training.clips import ClipLoader
 from medvol_r1.propagator_training.labelled_volumes import listed_label_volumes
 from medvol_r1.volume.io import VolumeError
@@ -77,6 +78,20 @@ def test_volumes_without_use_are_left_out_with_a_warning(tmp_path, caplog):
     assert "empty_label.nii.gz is left out: nothing is marked" in caplog.text
     with pytest.raises(DatalistError, match="no volume of .*train.json can be used"):
         read(write_list(tmp_path, entries[2:]))
+
+
+def test_kept_voxels_are_those_that_are_read(tmp_path, monkeypatch):
+    entry = save_case(tmp_path)
+    datalist = write_list(tmp_path, [entry])
+    (fresh,), cache = read(datalist), tmp_path / "cache"
+    kept = [read(datalist, cache_dir=cache)[0]]
+    chosen = write_list(tmp_path, [entry | {"label_values": [300]}], "chosen.json")
+    assert read(chosen, cache_dir=cache)[0].labels.max() == 1 and len(list(cache.iterdir())) == 2
+    monkeypatch.setattr(labelled_volumes, "shown_volume", None)
+    kept += read(datalist, cache_dir=cache)
+    for pool in kept:
+        assert torch.equal(pool.labels, fresh.labels) and torch.equal(pool.images, fresh.images)
+        assert pool.labels.dtype == pool.images.dtype == torch.uint8 and pool.first_label == 1
 
 
 def test_clips_are_cut_from_them(tmp_path):

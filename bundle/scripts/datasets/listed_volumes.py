@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from monai.transforms import Compose
 from torch.utils.data import Dataset
 
 from ..anchor import format_completion
 from ..queries.reasoning import rule_made_think
 from ..targets import sft_anchor, target_mask
-from ..volume.body_crop import AIR_HU, CropToBodyd
 from ..volume.query_text import check_query
-from ..volume.transforms import LoadSlicesd, ResizeSlicesd, WindowHUd
+from .asked_queries import asked_queries, check_absent_fraction
 from .datalist import TRAINING, read_datalist
+from .shown_volume import shown_volume
+from .slice_cache import SliceCache
 from .volume_queries import VolumeQueries
 
 
 class ListedVolumes(Dataset):
     """Volumes of a list of cases (`datalist`) with image, label and query.
 
-    The queries of a volume stand together. `target` is a plain name for the reasoning; default "target".
+    The queries of a volume stand together. `target` is a plain name for the reasoning; default "target". Grey values
+    are those of 8 bits, kept on disk or not.
 
     Args:
         datalist: the JSON file.
@@ -35,10 +36,15 @@ class ListedVolumes(Dataset):
         top_k: slices among which the SFT key slice is drawn (paper, Sec. 2.4).
         seed: of that draw; it is made once for each query, as in the paper.
         crop_to_body: show the body, not all of the field of view; as the inference that the model is for.
+        absent_fraction: the share of queries whose target is on no shown slice, see `asked_queries`; None: all.
+        cache_dir: where shown slices are kept, see `SliceCache`: (1 + label files) * S * H * W bytes a volume. None:
+            volumes are read anew each time.
 
     Raises:
         DatalistError: the list cannot be used, or files of it are not there.
         QueryError: a query that cannot be asked.
+        ValueError: `absent_fraction` is no share below 1.
+        VolumeError: in use, a volume that cannot be used, or a label that does not lie on its image.
     """
 
     def __init__(
@@ -51,30 +57,42 @@ class ListedVolumes(Dataset):
         top_k: int = 4,
         seed: int = 0,
         crop_to_body: bool = True,
+        absent_fraction: float | None = None,
+        cache_dir: str | Path | None = None,
     ) -> None:
+        check_absent_fraction(absent_fraction)
         by_image: dict[str, list[dict[str, Any]]] = {}
         for entry in read_datalist(datalist, TRAINING):
             check_query(entry["query"])
             by_image.setdefault(entry["image"], []).append(entry)
+        self.volumes = list(by_image.values())
+        # Of which volume an item is, and where its queries start among those that are asked about it.
         self.items = [
-            group[start : start + queries_per_volume]
-            for group in by_image.values()
-            for start in range(0, len(group), queries_per_volume)
+            (number, start)
+            for number, entries in enumerate(self.volumes)
+            for start in range(0, len(entries), queries_per_volume)
         ]
-        self.num_slices = num_slices
-        self.slice_size = slice_size
-        self.window = list(window)
+        self.queries_per_volume = queries_per_volume
+        self.shown = {
+            "num_slices": num_slices,
+            "slice_size": slice_size,
+            "window": list(window),
+            "crop_to_body": crop_to_body,
+        }
         self.top_k = top_k
         self.seed = seed
-        self.crop_to_body = crop_to_body
+        self.absent_fraction = absent_fraction
+        self.cache = SliceCache(cache_dir)
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: int) -> VolumeQueries:
+        number, start = self.items[index]
+        image = self.volumes[number][0]["image"]
+        slices, labels = self._shown(number)
         rng = np.random.default_rng([self.seed, index])
-        entries = self.items[index]
-        image, labels = self._shown(entries[0]["image"], dict.fromkeys(entry["label"] for entry in entries))
+        entries = self._asked(number, start, labels)
         masks, completions, targets = [], [], []
         for entry in entries:
             mask = target_mask(labels[entry["label"]], entry.get("label_values"))
@@ -83,25 +101,28 @@ class ListedVolumes(Dataset):
             masks.append(torch.from_numpy(mask))
             completions.append(format_completion(anchor, rule_made_think(targets[-1], anchor)))
         return VolumeQueries(
-            case=Path(entries[0]["image"]).name,
-            slices=image,
+            case=Path(image).name,
+            slices=slices / 255,
             texts=tuple(entry["query"] for entry in entries),
             targets=tuple(targets),
             masks=torch.stack(masks),
             completions=tuple(completions),
         )
 
-    def _shown(self, image: str, labels: Iterable[str]) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-        """Shown slices [S, H, W] of an image, and of each label file on its grid: many queries ask about one file."""
-        keys = ["image", *labels]
-        crop = [CropToBodyd(keys, fill=[AIR_HU] + [0.0] * (len(keys) - 1))] if self.crop_to_body else []
-        transform = Compose(
-            [
-                LoadSlicesd(keys, self.num_slices, label_keys=keys[1:]),
-                *crop,
-                WindowHUd("image", [self.window]),
-                ResizeSlicesd(keys, self.slice_size, mode=["bilinear"] + ["nearest"] * (len(keys) - 1)),
-            ]
-        )
-        shown = transform({"image": image} | {path: path for path in labels})
-        return shown["image"][0].as_tensor(), {path: shown[path][0].numpy() for path in labels}
+    def _shown(self, number: int) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+        """Shown slices of a volume, uint8 [S, H, W], and of its label files: many queries ask about one file."""
+        entries = self.volumes[number]
+        image, labels = entries[0]["image"], list(dict.fromkeys(entry["label"] for entry in entries))
+        shown = self.cache.get([image, *labels], self.shown, lambda: shown_volume(image, labels, **self.shown))
+        return shown["image"], dict(zip(labels, shown["labels"].numpy(), strict=True))
+
+    def _asked(self, number: int, start: int, labels: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+        """The entries of an item; if fewer queries are asked than the volume has, its last items repeat some."""
+        entries = self.volumes[number]
+        asked = list(range(len(entries)))
+        if self.absent_fraction is not None:
+            values = {path: np.unique(label) for path, label in labels.items()}
+            seen = [target_mask(values[entry["label"]], entry.get("label_values")).any() for entry in entries]
+            asked = asked_queries(seen, self.absent_fraction, np.random.default_rng([self.seed, number]))
+        chosen = asked[start : start + self.queries_per_volume] or [asked[start % len(asked)]]
+        return [entries[position] for position in chosen]
