@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PATH_OPTIONS = (
-    *("output_dir", "dataset_dir", "checkpoint_dir", "init_path"),
+    *("output_dir", "dataset_dir", "cache_dir", "checkpoint_dir", "init_path"),
     *("datalist", "train_datalist", "validation_datalist", "image", "systems", "prior"),
     *("lvlm_path", "lvlm_adapter", "medsam2_path", "tokenizer_path", "archive", "resume_from"),
 )

@@ -187,6 +187,26 @@ def test_the_overlay_trains_validates_and_writes(tmp_path, monkeypatch, freeze):
     assert (tmp_path / "run" / "checkpoints" / "checkpoint.pt").is_file()
 
 
+def test_a_list_takes_the_place_of_shapes_and_phantoms(tmp_path):
+    """train_propagator.json alone, with a list for training; validation stays with its phantoms."""
+    workflow = ConfigWorkflow(
+        STACK[0],
+        meta_file=str(BUNDLE / "configs" / "metadata.json"),
+        logging_file=False,
+        workflow_type="train",
+        bundle_root=str(BUNDLE),
+        output_dir=str(tmp_path / "run"),
+        train_datalist=str(write_list(tmp_path, [save_case(tmp_path)])),
+        validation_volumes=1,
+    )
+    workflow.initialize()
+    (pool,) = workflow.parser.get_parsed_content("train#dataloader").pools
+    assert pool.labels.shape == (1, 9, 96, 96) and pool.labels.unique().tolist() == [0, 1, 2]
+    assert workflow.parser.get_parsed_content("pool_shares") == [1.0]
+    assert len(list((tmp_path / "run" / "slice_cache").iterdir())) == 1
+    assert [pool.labels.shape[0] for pool in workflow.parser.get_parsed_content("validate#dataset")] == [1, 1]
+
+
 @pytest.mark.slow
 def test_the_official_layout_is_fine_tuned_with_its_encoder_frozen(tmp_path, monkeypatch):
     """Random weights in the official file's form: 512 pixels, 39 million parameters."""

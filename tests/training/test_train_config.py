@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from medvol_r1.datasets.demo_cases import write_demo_cases
+from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.lvlm.model import VolumeLVLM
 from monai.bundle import ConfigWorkflow
 from monai.bundle import run as run_bundle
+from safetensors.torch import load_file
 from tiny_models import save_random_lvlm
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
@@ -99,6 +101,17 @@ def test_the_4b_overlay_prints_a_plan_and_trains_nothing(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "4,702.1 M" in printed and "264.2 M (5.62%)" in printed and "Nothing was trained" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_listed_volumes_take_the_place_of_phantoms(tmp_path, monkeypatch):
+    """A list on the command line is all that it takes; slices are kept once for all passes."""
+    monkeypatch.setattr(PhantomVolumes, "__getitem__", None)
+    datalist = str(write_demo_cases(tmp_path / "cases"))
+    lists = {"train_datalist": datalist, "validation_datalist": datalist}
+    state = train(tmp_path / "out", max_steps=2, num_workers=1, **lists)
+    assert state.iteration == 2
+    (kept,) = (tmp_path / "out" / "slice_cache").iterdir()
+    assert load_file(kept)["image"].shape == (6, 48, 48)
 
 
 def test_the_4b_overlay_trains_an_adapter_on_listed_volumes_when_told_to(tmp_path):
