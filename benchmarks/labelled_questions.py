@@ -27,7 +27,7 @@ def questions(
     Args:
         image: the CT.
         label: its label map.
-        label_values: the values in `label` of each id of the bank's concepts (`queries.bank.CONCEPTS`).
+        label_values: the values in `label` of each id of the bank's concepts (`queries.concepts.CONCEPTS`).
         subset: whose concepts are asked for.
         split: whose words are used.
         wordings: how many questions of each organ and type.

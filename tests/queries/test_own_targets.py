@@ -1,6 +1,8 @@
 """Targets of the user's own: what is read, what is asked, and what the messages say."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,8 @@ from jsonschema import Draft202012Validator
 from medvol_r1.queries import own_targets
 from medvol_r1.queries.label_parts import label_parts
 from medvol_r1.queries.own_targets import OwnTargetsError, all_paraphrases, read_own_targets
-from medvol_r1.queries.real_bank import real_questions
+from medvol_r1.queries.phrases import COUPLED_FRAMES
+from medvol_r1.queries.real_bank import bank_paraphrases, real_questions
 from medvol_r1.queries.wording import SPLITS
 
 GALLBLADDER = {
@@ -135,3 +138,22 @@ def test_bad_files(write, entries, message):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(OwnTargetsError, match="the file of own targets .* cannot be read.*config key `queries_file`"):
         read_own_targets(tmp_path / "none.json")
+
+
+def test_the_page_says_what_is_so(tmp_path):
+    page = (Path(__file__).parents[2] / "bundle" / "docs" / "queries.md").read_text(encoding="utf-8")
+    path = tmp_path / "own.json"
+    path.write_text(re.search(r"```json\n(.*?)```", page, re.DOTALL)[1], encoding="utf-8")
+    assert [one.target for one in read_own_targets(path)] == ["gallbladder", "kidney and masses"]
+    coupled = dict(re.findall(r"^\| [^|]+ \| (the [^|]+) \| `(\w+)", page, re.MULTILINE))
+    said = {
+        text: one.resolver.split(":")[0]
+        for split in SPLITS
+        for one in bank_paraphrases(split, "G")
+        for group in one.groups["G"]
+        for text in group.texts()
+        if text in coupled
+    }
+    assert set(said) == set(coupled) and len(coupled) == 5
+    resolvers = set(re.findall(r"`(\w+):[KS]", page)) | {"largest", "smallest"}
+    assert resolvers == set(COUPLED_FRAMES)
