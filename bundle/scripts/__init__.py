@@ -14,9 +14,11 @@ One flow, one direction of imports: each line may import those above it, never t
     volume.geometry                       where the shown slices lie in the source volume, and the way back
     volume.failures                       why a volume cannot be used
     volume.grid                           where the voxels of a file lie, whether a label lies on its image
+    volume.dicom_headers                  which CT series a path names
+    volume.dicom_series                   its slices in order, checked; their voxels
     volume.voxel_values                   whether values can be HU, whether they are labels
     volume.nifti_file                     NIfTI files, opened and read slice by slice
-    volume.io                             NIfTI to checked volumes
+    volume.io                             NIfTI or DICOM to checked volumes
     volume.body_crop                      slices cropped to the body, so that air and table do not count
     volume.query_text                     the user's text, verbatim, into the image's meta data
     volume.windows                        HU to grey values
@@ -96,6 +98,7 @@ One flow, one direction of imports: each line may import those above it, never t
 
     report.evidence_picture               query, reasoning, key slice, boxes and mask on one page
     report.evidence_record                what `<case>_evidence.json` holds
+    report.dicom_seg                      a mask as DICOM SEG
     report.case_files                     the files of a case: one function a format
     report.case_writer                    writes each case, prints the table
     evaluator                             engine of inference

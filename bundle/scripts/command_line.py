@@ -12,6 +12,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .command_arguments import literal
 
@@ -35,9 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         overrides = {"bundle_root": str(bundle_root), "datalist": str(datalist), "output_dir": options.output_dir}
         if options.device is not None:
             overrides["device"] = options.device
+        settings: dict[str, Any] = {key: literal(text) for key, text in overrides.items()}
+        if options.save_dicom_seg is not None:
+            settings["save_dicom_seg"] = options.save_dicom_seg == "True"
         configs = [str(bundle_root / "configs" / "inference.json"), *options.config_file]
         try:
-            _run(configs, bundle_root / "configs", {key: literal(text) for key, text in overrides.items()})
+            _run(configs, bundle_root / "configs", settings)
         except Exception as error:
             if options.traceback:
                 raise
@@ -61,11 +65,14 @@ def find_bundle() -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medvol-r1", description="Segment what a query asks for in a CT volume.")
-    parser.add_argument("image", metavar="IMAGE", help="a CT in HU, .nii or .nii.gz")
+    parser.add_argument("image", metavar="IMAGE", help="a CT in HU: .nii, .nii.gz, or the folder of a DICOM series")
     parser.add_argument("query", metavar="QUERY", help="what to find, in words; taken verbatim")
     parser.add_argument("--output_dir", default="output", help="default: %(default)s")
     parser.add_argument(
         "--config_file", nargs="+", default=[], metavar="OVERLAY", help="configs on top of inference.json, in order"
+    )
+    parser.add_argument(
+        "--save_dicom_seg", choices=("True", "False"), help="also write the mask of a DICOM series as DICOM SEG"
     )
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: what the configs say")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
@@ -83,7 +90,7 @@ def _check_files(paths: Sequence[str]) -> None:
             raise SystemExit(f"medvol-r1: {path} does not exist; correct the path.")
 
 
-def _run(configs: list[str], config_root: Path, overrides: dict[str, str]) -> None:
+def _run(configs: list[str], config_root: Path, overrides: dict[str, Any]) -> None:
     from monai.bundle import ConfigWorkflow  # here: it takes ten seconds, and --help does not need it
 
     workflow = ConfigWorkflow(

@@ -4,12 +4,12 @@ A list is JSON: `[{"image", ...}, ...]`, paths relative to its folder, every tex
 
 | key | what |
 |---|---|
-| `image` | the volume; always needed |
+| `image` | the volume: a NIfTI file, the folder of a DICOM series, or a file of that series; always needed |
 | `query` | the question; judged with its volume, so that one bad query does not stop the others |
 | `label` | the target's mask on the image's grid |
 | `label_values` | the values of `label` that are meant, whole numbers; default: all but 0 |
 | `opposite_label`, `opposite_values` | the same of the target's counterpart on the other side of the body |
-| `case` | name of the case and of its folder, unique; default: the image's file name |
+| `case` | name of the case and of its folder, unique; default: the image's file or folder name |
 | `target`, `type`, `laterality`, `patient`, `paraphrase_group`, `subset` | what kind of question it is; texts |
 | `implicitness` | how far the wording is from the target's name, a whole number |
 
@@ -18,6 +18,7 @@ Other keys are not read. A `Use` says what a run needs beside the image.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,8 +86,10 @@ def read_datalist(path: str | Path, use: Use = CASES) -> list[dict[str, Any]]:
 
 
 def name_of_image(path: str | Path) -> str:
-    """The name of a case that was given none: its image's file name without `.nii.gz`, legal as a folder."""
-    return _NOT_IN_A_NAME.sub("_", nifti_stem(path))[:_LONGEST_NAME].strip(". ") or "case"
+    """The name of a case that was given none: its image's file name without `.nii.gz` or `.dcm`, or the name of its
+    folder; legal as a folder."""
+    stem = re.sub(r"\.dcm$", "", nifti_stem(os.path.abspath(path)), flags=re.IGNORECASE)
+    return _NOT_IN_A_NAME.sub("_", stem)[:_LONGEST_NAME].strip(". ") or "case"
 
 
 def _checked(entry: object, use: Use, where: str, folder: Path) -> dict[str, Any]:
@@ -158,7 +161,7 @@ def _numbered(stem: str) -> Iterator[str]:
 def _check_files(cases: list[dict[str, Any]], called: str) -> None:
     """That every file is there: all that are missing are named, so that one look mends the list."""
     paths = dict.fromkeys(case[key] for case in cases for key in PATHS if key in case)
-    missing = [path for path in paths if not Path(path).is_file()]
+    missing = [path for path in paths if not Path(path).exists()]
     if missing:
         files = "".join(f"\n  {path}" for path in missing)
         raise DatalistError(

@@ -15,7 +15,10 @@ from typing import Any, cast
 import nibabel as nib
 import numpy as np
 
+from ..volume.dicom_headers import is_dicom
+from ..volume.dicom_series import CTSeries, find_series, series_image
 from ..volume.geometry import SliceGeometry, restore_map
+from .dicom_seg import dicom_seg
 from .evidence_picture import draw_evidence, save_evidence
 
 
@@ -33,6 +36,7 @@ class AnsweredCase:
         truth: bool [X, Y, Z], the target by its label; None: there is no label.
         scores: against the label, by name ("DSC"); each in 0..1.
         window_hu: lower and upper HU of pictures.
+        target: what is asked for, in short; None: the query says it.
     """
 
     name: str
@@ -43,10 +47,18 @@ class AnsweredCase:
     truth: np.ndarray | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
     window_hu: tuple[float, float] = (-160.0, 240.0)
+    target: str | None = None
+
+    @cached_property
+    def series(self) -> CTSeries | None:
+        """The volume's DICOM series, None where it is a NIfTI file."""
+        return find_series(self.record["image"]) if is_dicom(self.record["image"]) else None
 
     @cached_property
     def source(self) -> nib.Nifti1Image:
-        """The volume's file. It is opened once; all formats take the header and the voxels from here."""
+        """The volume as NIfTI. It is opened once; all formats take the header and the voxels from here."""
+        if self.series is not None:
+            return series_image(self.series)
         return cast(nib.Nifti1Image, nib.load(self.record["image"]))
 
 
@@ -87,11 +99,25 @@ def write_picture(case: AnsweredCase, path: Path) -> None:
     save_evidence(figure, path)
 
 
+def write_dicom_seg(case: AnsweredCase, path: Path) -> None:
+    """DICOM SEG, see `dicom_seg`.
+
+    Raises:
+        ValueError: the volume is no DICOM series, or an image of it lacks what a SEG must refer to.
+        ImportError: highdicom is not installed.
+    """
+    if case.series is None:
+        raise ValueError(f"case {case.name!r} is no DICOM series, so there is no DICOM SEG of it (`save_dicom_seg`).")
+    query = case.record["query"]
+    dicom_seg(case.series, case.mask, case.target or query, query).save_as(path)
+
+
 FORMATS: Mapping[str, Callable[[AnsweredCase, Path], None]] = {
     "mask.nii.gz": write_mask,
     "evidence.json": write_record,
     "evidence.png": write_picture,
     "agreement.nii.gz": write_agreement,
+    "seg.dcm": write_dicom_seg,
 }
 """What writes a format, by the ending of its file `<case>_<ending>`."""
 

@@ -22,20 +22,29 @@ _logger = logging.getLogger(__name__)
 class CaseWriter:
     """An Ignite handler that writes each case and prints its scores.
 
-    The files are `<case>_mask.nii.gz`, `<case>_evidence.json` and `<case>_evidence.png` in `<output_dir>/<case>`, and
-    `<case>_agreement.nii.gz` where the mask's meta data holds an `agreement_map` (see `case_files`). Those that an
-    earlier run left of a case are removed, of a case that fails as well.
+    The files are `<case>_mask.nii.gz`, `<case>_evidence.json` and `<case>_evidence.png` in `<output_dir>/<case>`,
+    `<case>_agreement.nii.gz` where the mask's meta data holds an `agreement_map`, and `<case>_seg.dcm` where that is
+    wanted and the volume is DICOM (see `case_files`). Those that an earlier run left of a case are removed, of a case
+    that fails as well.
 
     Args:
         output_dir: made when absent.
         window: lower and upper HU of the picture.
         picture: whether to draw one.
+        save_dicom_seg: whether to write the mask of a DICOM series as DICOM SEG as well.
     """
 
-    def __init__(self, output_dir: str | Path, window: Sequence[float] = (-160.0, 240.0), picture: bool = True) -> None:
+    def __init__(
+        self,
+        output_dir: str | Path,
+        window: Sequence[float] = (-160.0, 240.0),
+        picture: bool = True,
+        save_dicom_seg: bool = False,
+    ) -> None:
         self.output_dir = Path(output_dir)
         self.window = (float(window[0]), float(window[1]))
         self.picture = picture
+        self.save_dicom_seg = save_dicom_seg
         self.rows: list[dict[str, Any]] = []
         self.failures: list[dict[str, str]] = []
 
@@ -99,8 +108,15 @@ class CaseWriter:
             truth=truth,
             scores=scores,
             window_hu=self.window,
+            target=item.get("target"),
         )
-        wanted = {"evidence.png": self.picture, "agreement.nii.gz": agreement_map is not None}
+        if self.save_dicom_seg and answered.series is None:
+            _logger.warning("case %s is no DICOM series, so there is no DICOM SEG of it (`save_dicom_seg`)", case)
+        wanted = {
+            "evidence.png": self.picture,
+            "agreement.nii.gz": agreement_map is not None,
+            "seg.dcm": self.save_dicom_seg and answered.series is not None,
+        }
         write_case(answered, folder, [ending for ending in FORMATS if wanted.get(ending, True)])
         measured = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         tqdm.write(f"{case}: {_summary(record)}{', ' + measured if measured else ''} -> {folder}")

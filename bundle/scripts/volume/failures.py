@@ -17,6 +17,15 @@ VOLUME_FAILURES = (
     "constant_volume",
     "not_labels",
     "label_mismatch",
+    # Of DICOM alone:
+    "no_ct_series",
+    "several_series",
+    "mixed_slices",
+    "duplicate_slices",
+    "missing_slices",
+    "uneven_slices",
+    "not_hu",
+    "cannot_decode",
 )
 
 

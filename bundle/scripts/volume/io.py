@@ -1,4 +1,5 @@
-"""Reading CT volumes and label maps from NIfTI; a volume that cannot be used is an error that names its reason.
+"""Reading CT volumes and label maps from NIfTI, and CT volumes from DICOM; one that cannot be used is an error that
+names its reason.
 
 nibabel is called directly: MONAI's LoadImage hides a reader's error behind a list of installed readers, and its
 NibabelReader rewrites headers silently.
@@ -9,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
+from .dicom_headers import is_dicom
+from .dicom_series import find_series
 from .failures import VOLUME_FAILURES, VolumeError
 from .geometry import SliceGeometry, orientation_to_lps, source_slice, uniform_slice_index
 from .grid import Grid, check_same_grid, checked_grid
@@ -30,7 +34,7 @@ __all__ = ["VOLUME_FAILURES", "LoadVolumed", "VolumeError", "nifti_stem", "read_
 
 
 class LoadVolumed(MapTransform):
-    """Load NIfTI volumes: path -> MetaTensor float32 [1,X,Y,Z] with its affine (RAS+ mm, float64) in the meta data.
+    """Load volumes: path -> MetaTensor float32 [1,X,Y,Z] with its affine (RAS+ mm, float64) in the meta data.
 
     A trailing time or channel axis of length one is dropped. `meta["filename_or_obj"]` is the path as text.
 
@@ -75,10 +79,11 @@ class LoadVolumed(MapTransform):
 
 
 def read_volume(path: str | os.PathLike, *, is_label: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Read one NIfTI volume and check it.
+    """Read one volume and check it.
 
     Args:
-        path: a `.nii` or `.nii.gz` file.
+        path: a `.nii` or `.nii.gz` file. An image may be DICOM as well: the folder of a series, or a file of it, see
+            `dicom_series`.
         is_label: a label map may be constant and need not be in HU. Its values are whole numbers: what is within 0.001
             of one is rounded; soft masks are refused, for nobody but their author knows the threshold.
 
@@ -93,22 +98,21 @@ def read_volume(path: str | os.PathLike, *, is_label: bool = False) -> tuple[np.
         UserWarning: when an image does not look like HU, has no orientation in its header or two that disagree, or
             when something else follows the volume in its gzip file.
     """
-    image = open_nifti(path)
-    affine = checked_grid(path, image).affine
-    voxels = read_planes(path, image, 2, np.arange(image.shape[2]))
-    return _checked(path, voxels, is_label, image.get_data_dtype()), affine
+    file = _opened(path, is_label)
+    voxels = file.planes(2, np.arange(file.grid.shape[2]))
+    return _checked(path, voxels, is_label, file.stored), file.grid.affine
 
 
 def read_slices(
     path: str | os.PathLike, num_slices: int, *, is_label: bool = False
 ) -> tuple[np.ndarray, SliceGeometry]:
-    """Read the slices of a NIfTI volume that are shown, see `uniform_slice_index`, and nothing else of its voxels.
+    """Read the slices of a volume that are shown, see `uniform_slice_index`, and nothing else of its voxels.
 
     What is wrong with the file, its header or its end is found as by `read_volume`. Voxel values (finite, whole, not
     constant, like HU) are judged by the slices read: what is never shown can do no harm.
 
     Args:
-        path: a `.nii` or `.nii.gz` file.
+        path: see `read_volume`.
         num_slices: slices to show; a volume with fewer keeps them all.
         is_label: see `read_volume`.
 
@@ -122,20 +126,36 @@ def read_slices(
     Warns:
         UserWarning: see `read_volume`.
     """
-    image = open_nifti(path)
-    grid = checked_grid(path, image)
+    file = _opened(path, is_label)
+    grid = file.grid
     orientation = orientation_to_lps(grid.affine)
     axis = int(np.flatnonzero(orientation[:, 0] == 2)[0])
     index = uniform_slice_index(grid.shape[axis], num_slices)
     geometry = SliceGeometry(grid.shape, grid.affine, orientation, index)
     planes = np.sort([source_slice(geometry, shown) for shown in range(len(index))])
-    voxels = read_planes(path, image, axis, planes)
-    return _checked(path, voxels, is_label, image.get_data_dtype()), geometry
+    return _checked(path, file.planes(axis, planes), is_label, file.stored), geometry
 
 
 def nifti_stem(path: str | os.PathLike) -> str:
     """A file's name without its folder and `.nii` or `.nii.gz`, upper case or lower."""
     return re.sub(r"\.nii(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
+
+
+class _Opened(NamedTuple):
+    """A file or series whose header was read: its grid, the type of its stored voxels, and what reads planes of it, by
+    their axis (0, 1 or 2) and their indices: float32 [X,Y,Z]."""
+
+    grid: Grid
+    stored: np.dtype
+    planes: Callable[[int, np.ndarray], np.ndarray]
+
+
+def _opened(path: str | os.PathLike, is_label: bool) -> _Opened:
+    if is_dicom(path) and not is_label:
+        series = find_series(path)
+        return _Opened(Grid(series.shape, series.affine, series.path), np.dtype(np.float32), series.read_planes)
+    image = open_nifti(path)
+    return _Opened(checked_grid(path, image), image.get_data_dtype(), partial(read_planes, path, image))
 
 
 def _checked(path: str | os.PathLike, voxels: np.ndarray, is_label: bool, stored: np.dtype) -> np.ndarray:

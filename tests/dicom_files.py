@@ -1,0 +1,94 @@
+"""DICOM series of CT for tests: written slice by slice from a volume and its affine, as a scanner would."""
+
+import nibabel as nib
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+PATIENT = "Doe^Jane"
+INTERCEPT = -1024
+
+
+def ct_values(shape=(12, 10, 6)):
+    """int16 HU [X, Y, Z]: like a CT to `doubt_of_hu`, each voxel another value nearby."""
+    values = np.random.default_rng(0).integers(-1000, 1500, shape)
+    return values.astype(np.int16)
+
+
+def affine_of(spacing=(0.8, 0.7, 2.5), turn_degrees=0.0, tilt_degrees=0.0, flip_z=False):
+    """[4, 4] to RAS+ mm. Columns to the left, rows to posterior, slices up; then turned about the left-right axis;
+    with a tilted gantry the slices are turned, and the table still moves along z."""
+    cos, sin = np.cos(np.deg2rad(turn_degrees)), np.sin(np.deg2rad(turn_degrees))
+    directions = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    if tilt_degrees:
+        cos, sin = np.cos(np.deg2rad(tilt_degrees)), np.sin(np.deg2rad(tilt_degrees))
+        directions = np.array([[1, 0, 0], [0, cos, 0], [0, sin, 1]])
+    lps = np.eye(4)
+    lps[:3, :3] = directions * spacing
+    lps[:3, 3] = -120.5, -98.25, -431.0
+    if flip_z:
+        lps[:3, 2] *= -1
+    return LPS @ lps
+
+
+def slice_dataset(values, affine, index, series, **changes):
+    """One slice of a volume [X, Y, Z]; `changes` are elements by keyword, None removes one."""
+    lps = LPS @ affine
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, generate_uid()
+    image.StudyInstanceUID, image.SeriesInstanceUID = f"{series}.1", series
+    image.FrameOfReferenceUID = f"{series}.2"
+    image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = PATIENT, "4711", "19700101", "F"
+    image.StudyDate = image.SeriesDate = "20240102"
+    image.StudyTime, image.AccessionNumber, image.ReferringPhysicianName = "101500", "", ""
+    image.StudyID, image.SeriesNumber, image.InstanceNumber = "1", 3, index + 1
+    image.Modality, image.ImageType, image.SeriesDescription = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"], "thorax 2.5"
+    image.Manufacturer, image.PositionReferenceIndicator = "Acme", ""
+    edges = np.linalg.norm(lps[:3, :3], axis=0)
+    cosines = (lps[:3, :2] / edges[:2]).T.ravel()
+    image.ImageOrientationPatient = [f"{number:.10f}"[:16] for number in cosines]
+    image.ImagePositionPatient = [f"{number:.10f}"[:16] for number in (lps @ [0, 0, index, 1])[:3]]
+    image.PixelSpacing, image.SliceThickness = [float(edges[1]), float(edges[0])], float(edges[2])
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.Columns, image.Rows = values.shape[:2]
+    image.BitsAllocated, image.BitsStored, image.HighBit, image.PixelRepresentation = 16, 16, 15, 0
+    image.RescaleSlope, image.RescaleIntercept = 1, INTERCEPT
+    image.PixelData = (values[..., index].T.astype(np.int32) - INTERCEPT).astype(np.uint16).tobytes()
+    for keyword, value in changes.items():
+        if value is None:
+            delattr(image, keyword)
+        else:
+            setattr(image, keyword, value)
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
+    return image
+
+
+def write_series(folder, values=None, affine=None, series=None, **changes):
+    """A series as files named against its order; returns the datasets, from the first slice to the last.
+
+    A change that is a function is called with the index of the slice.
+    """
+    values = ct_values() if values is None else values
+    affine = affine_of() if affine is None else affine
+    series = series or generate_uid()
+    folder.mkdir(parents=True, exist_ok=True)
+    images = []
+    for index in range(values.shape[2]):
+        own = {keyword: value(index) if callable(value) else value for keyword, value in changes.items()}
+        images.append(slice_dataset(values, affine, index, series, **own))
+        images[-1].save_as(folder / file_of(index), enforce_file_format=True)
+    return images
+
+
+def file_of(index):
+    """Name of a slice's file: their order says nothing, as from many archives."""
+    return f"IM{(index * 7 + 3) % 1000:04d}"
+
+
+def write_nifti(path, values, affine):
+    """The same volume as NIfTI."""
+    nib.save(nib.Nifti1Image(values, affine), path)
+    return path
