@@ -2,8 +2,14 @@
 
 import nibabel as nib
 import numpy as np
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+import pytest
+from medvol_r1.volume.failures import VolumeError
+from medvol_r1.volume.io import read_volume
+
+pytest.importorskip("pydicom", reason="needs the extra `dicom`")
+
+from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
+from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid  # noqa: E402
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PATIENT = "Doe^Jane"
@@ -39,8 +45,8 @@ def slice_dataset(values, affine, index, series, **changes):
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, generate_uid()
-    image.StudyInstanceUID, image.SeriesInstanceUID = f"{series}.1", series
-    image.FrameOfReferenceUID = f"{series}.2"
+    image.StudyInstanceUID, image.SeriesInstanceUID = f"{series[:60]}.1", series
+    image.FrameOfReferenceUID = f"{series[:60]}.2"
     image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = PATIENT, "4711", "19700101", "F"
     image.StudyDate = image.SeriesDate = "20240102"
     image.StudyTime, image.AccessionNumber, image.ReferringPhysicianName = "101500", "", ""
@@ -88,7 +94,48 @@ def file_of(index):
     return f"IM{(index * 7 + 3) % 1000:04d}"
 
 
+def dicom_failure(path):
+    """Reason and message of a series that is refused."""
+    with pytest.raises(VolumeError) as caught:
+        read_volume(path)
+    message = str(caught.value)
+    assert PATIENT not in message and "4711" not in message
+    return caught.value.reason, message
+
+
 def write_nifti(path, values, affine):
     """The same volume as NIfTI."""
     nib.save(nib.Nifti1Image(values, affine), path)
     return path
+
+
+def write_enhanced(path, values, affine, order):
+    """The same volume as one Enhanced CT image, its frames in `order`; returns the dataset."""
+    slices = [slice_dataset(values, affine, index, generate_uid()) for index in range(values.shape[2])]
+    image = slices[0]
+    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
+    image.NumberOfFrames, image.ImageType = len(order), ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
+    shared = Dataset()
+    shared.PlaneOrientationSequence = [_item(image, "ImageOrientationPatient")]
+    shared.PixelMeasuresSequence = [_item(image, "PixelSpacing", "SliceThickness")]
+    shared.PixelValueTransformationSequence = [_item(image, "RescaleSlope", "RescaleIntercept")]
+    image.SharedFunctionalGroupsSequence = [shared]
+    frames = []
+    for index in order:
+        frame = Dataset()
+        frame.PlanePositionSequence = [_item(slices[index], "ImagePositionPatient")]
+        frames.append(frame)
+    image.PerFrameFunctionalGroupsSequence = frames
+    image.PixelData = b"".join(slices[index].PixelData for index in order)
+    keywords = ("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept")
+    for keyword in (*keywords, "ImagePositionPatient"):
+        delattr(image, keyword)
+    image.save_as(path, enforce_file_format=True)
+    return image
+
+
+def _item(image, *keywords):
+    item = Dataset()
+    for keyword in keywords:
+        setattr(item, keyword, image[keyword].value)
+    return item

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -24,9 +25,9 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.path", list(sys.path))
     overlay = stub_overlay(tmp_path / "overlay.json")
 
-    def run_command(image, *arguments):
+    def run_command(image, query, *more):
         options = ["--output_dir", str(tmp_path / "out"), "--config_file", overlay, "--device", "cpu"]
-        command_line.main([*options, "--", str(image), *arguments])
+        command_line.main([*options, *more, "--", str(image), query])
         (path,) = (tmp_path / "out").glob("*/*_evidence.json")
         return json.loads(path.read_text(encoding="utf-8"))
 
@@ -45,6 +46,24 @@ def test_the_mask_has_the_affine_and_shape_of_the_image(run, ct, tmp_path):
     mask, image = nib.load(tmp_path / "out" / "some ct" / "some ct_mask.nii.gz"), nib.load(ct)
     assert mask.shape == image.shape and np.array_equal(mask.affine, image.affine)
     assert mask.get_data_dtype() == np.uint8 and set(np.unique(mask.dataobj)) == {0, 1}
+
+
+def test_a_dicom_series_gives_the_mask_of_its_nifti_and_a_seg(run, tmp_path, monkeypatch):
+    files = pytest.importorskip("dicom_files", reason="needs the extra `dicom`")
+    pydicom = pytest.importorskip("pydicom")
+    values, affine = files.ct_values((20, 24, 6)), files.affine_of()
+    files.write_series(tmp_path / "series", values, affine)
+    files.write_nifti(tmp_path / "ct.nii.gz", values, affine)
+    run(tmp_path / "ct.nii.gz", "the liver")
+    shutil.move(tmp_path / "out", tmp_path / "of_nifti")
+    monkeypatch.chdir(tmp_path / "series")
+    assert run(".", "the liver", "--save_dicom_seg", "True")["image"] == str(tmp_path / "series")
+    written = tmp_path / "out" / "series"
+    mask, other = (nib.load(path) for path in (written / "series_mask.nii.gz", tmp_path / "of_nifti/ct/ct_mask.nii.gz"))
+    assert np.array_equal(mask.dataobj, other.dataobj) and np.array_equal(mask.affine, other.affine)
+    seg = pydicom.dcmread(written / "series_seg.dcm")
+    assert seg.pixel_array.sum() == np.sum(mask.dataobj) > 0
+    assert seg.SegmentSequence[0].SegmentLabel == "the liver"
 
 
 def test_relative_images_are_those_of_the_current_folder(run, ct, tmp_path, monkeypatch):

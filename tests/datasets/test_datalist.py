@@ -106,10 +106,12 @@ def test_each_use_names_what_it_requires(tmp_path, use):
 def test_training_looks_for_all_files_first_and_names_those_that_miss(tmp_path, use):
     (tmp_path / "ct.nii.gz").touch()
     (tmp_path / "folder").mkdir()
-    images = ["ct.nii.gz", "gone.nii.gz", "ct.nii.gz", "folder"]
-    path = write(tmp_path, [{"image": image, "label": "label.nii", "query": "q"} for image in images])
-    with pytest.raises(DatalistError, match=f"3 of the 4 files of {use.called} .* are not there") as caught:
+    (tmp_path / "series").mkdir()
+    files = [("ct.nii.gz", "label.nii"), ("gone.nii.gz", "label.nii"), ("ct.nii.gz", "folder"), ("series", "label.nii")]
+    path = write(tmp_path, [{"image": image, "label": label, "query": "q"} for image, label in files])
+    with pytest.raises(DatalistError, match=f"3 of the 5 files of {use.called} .* are not there") as caught:
         read_datalist(path, use)
+    # A folder may be the DICOM series of an image, but not a label.
     assert str(caught.value).splitlines()[1:] == [
         f"  {tmp_path / name}" for name in ("label.nii", "gone.nii.gz", "folder")
     ]
@@ -117,5 +119,12 @@ def test_training_looks_for_all_files_first_and_names_those_that_miss(tmp_path, 
 
 
 def test_the_name_of_an_image_is_legal_as_a_folder():
-    names = {"a/ct.NII.gz": "ct", "x.nii": "x", 'a"b?.nii.gz': "a_b_", "..": "case", "n" * 200: "n" * 150}
+    names = {"a/ct.NII.gz": "ct", "x.nii": "x", 'a"b?.nii.gz': "a_b_", "/": "case", "n" * 200: "n" * 150}
+    names |= {"a/series 1/": "series 1", "a/1.2.840.1": "1.2.840.1", "a/series/IM01.DCM": "IM01", "a/b/..": "a"}
     assert {path: name_of_image(path) for path in names} == names
+
+
+def test_the_folder_where_one_is_has_its_own_name(tmp_path, monkeypatch):
+    (tmp_path / "series").mkdir()
+    monkeypatch.chdir(tmp_path / "series")
+    assert name_of_image(".") == "series"

@@ -54,9 +54,10 @@ def test_missing_file(tmp_path):
 
 
 def test_folder(tmp_path):
+    pytest.importorskip("pydicom", reason="a folder is DICOM")
     reason, message = failure(tmp_path)
-    assert reason == "not_nifti"
-    assert "is a folder; a .nii or .nii.gz file is needed (convert DICOM with dcm2niix)" in message
+    assert reason == "no_ct_series"
+    assert "name the folder of a CT series, or a .nii or .nii.gz file" in message
 
 
 NOT_NIFTI = {

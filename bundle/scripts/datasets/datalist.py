@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..json_list import read_json_list
+from ..volume.dicom_headers import is_dicom
 from ..volume.io import nifti_stem
 
 PATHS = ("image", "label", "opposite_label")
@@ -161,7 +162,9 @@ def _numbered(stem: str) -> Iterator[str]:
 def _check_files(cases: list[dict[str, Any]], called: str) -> None:
     """That every file is there: all that are missing are named, so that one look mends the list."""
     paths = dict.fromkeys(case[key] for case in cases for key in PATHS if key in case)
-    missing = [path for path in paths if not Path(path).exists()]
+    images = {case["image"] for case in cases}
+    # An image may be the folder of a DICOM series.
+    missing = [path for path in paths if not (Path(path).is_file() or path in images and is_dicom(path))]
     if missing:
         files = "".join(f"\n  {path}" for path in missing)
         raise DatalistError(

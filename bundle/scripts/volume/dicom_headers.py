@@ -24,6 +24,8 @@ _logger = logging.getLogger(__name__)
 
 # CT Image, Enhanced CT Image, Legacy Converted Enhanced CT Image.
 _CT_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.2{ending}" for ending in ("", ".1", ".2"))
+# The index of a medium, which is in no series.
+_DICOMDIR = "1.2.840.10008.1.3.10"
 # Where an enhanced image has them.
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -52,8 +54,11 @@ def is_dicom(path: str | os.PathLike) -> bool:
         return True
     if not os.path.isfile(path):
         return False
-    with open(path, "rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:  # who reads it says why it cannot be read
+        return False
 
 
 def series_headers(path: str | os.PathLike) -> list[FileDataset]:
@@ -153,17 +158,21 @@ def _ct_images(folder: str | os.PathLike) -> tuple[dict[str, list[FileDataset]],
         if header is None:
             others["files that are not DICOM"] += 1
             continue
-        kind = header.file_meta.get("MediaStorageSOPClassUID", header.get("SOPClassUID", ""))
-        if kind not in _CT_CLASSES:
-            others[_safe(pydicom.uid.UID(str(kind)).name) or "DICOM without a SOP class"] += 1
-        elif "LOCALIZER" in (header.get("ImageType") or ()):
-            others["localizer"] += 1
-        elif not header.get("SeriesInstanceUID"):
+        kind = str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or "")
+        if kind == _DICOMDIR:
+            continue
+        lacking = [keyword for keyword in ("SeriesInstanceUID", "Rows") if not header.get(keyword)]
+        if "SeriesInstanceUID" in lacking or lacking and kind in _CT_CLASSES:
+            # A slice perhaps: passed over, it would be missing unnoticed at an end of the series.
             raise VolumeError(
                 "bad_header",
-                f"{path!r} has no SeriesInstanceUID: it ends in its header, or is damaged; copy it again, or move it "
+                f"{path!r} has no {lacking[0]}: it ends in its header, or is damaged; copy it again, or move it "
                 "out of the folder",
             )
+        if kind not in _CT_CLASSES:
+            others[_safe(pydicom.uid.UID(kind).name)] += 1
+        elif "LOCALIZER" in (header.get("ImageType") or ()):
+            others["localizer"] += 1
         else:
             series.setdefault(str(header.SeriesInstanceUID), []).append(header)
     return series, others
