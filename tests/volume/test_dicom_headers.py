@@ -91,8 +91,9 @@ def test_which_of_several_is_meant_must_be_said(tmp_path, orientation, axial):
 
 def test_a_file_names_the_series_that_it_belongs_to(tmp_path, monkeypatch):
     first, second = generate_uid(), generate_uid()
+    write_series(tmp_path / "below", series=second)  # a file names its folder alone
     write_series(tmp_path, series=first)
-    for path in list(tmp_path.iterdir()):
+    for path in list(tmp_path.glob("IM*")):
         path.rename(tmp_path / f"a_{path.name}")
     write_series(tmp_path, ct_values() + 1, series=second)
     assert uids(tmp_path / f"a_{file_of(3)}") == {first}

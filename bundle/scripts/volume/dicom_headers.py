@@ -68,7 +68,7 @@ def series_headers(path: str | os.PathLike) -> list[FileDataset]:
     dose report, SEG, RTSTRUCT, other modalities) do not count. If several series are there, the axial one is meant.
 
     Args:
-        path: a folder; or one DICOM file, which names the series that it belongs to, in its folder.
+        path: a folder; or one DICOM file, which names the series that it belongs to, of those in its own folder.
 
     Raises:
         VolumeError: `no_ct_series`, `several_series`, `bad_header` or `truncated_file`.
@@ -79,10 +79,10 @@ def series_headers(path: str | os.PathLike) -> list[FileDataset]:
             f"{path} is DICOM, which is read by pydicom, and it is not installed: "
             'python -m pip install -c constraints.txt -e ".[dicom]"'
         )
-    folder, name = (path, None) if os.path.isdir(path) else os.path.split(path)
-    series, others = _ct_images(folder or ".")
-    if name is not None:
-        return _series_with(os.path.join(folder or ".", name), series)
+    if not os.path.isdir(path):
+        folder, name = os.path.split(path)
+        return _series_with(os.path.join(folder or ".", name), _ct_images(folder or ".", subfolders=False)[0])
+    series, others = _ct_images(path, subfolders=True)
     if not series:
         found = ", ".join(f"{count} x {name}" for name, count in others.items()) or "no DICOM file"
         raise VolumeError(
@@ -94,7 +94,7 @@ def series_headers(path: str | os.PathLike) -> list[FileDataset]:
         return next(iter(series.values()))
     axial = [images for images in series.values() if _orientation(images[0]) == "axial"]
     if len(axial) == 1:
-        _logger.info("%s: of %d series the axial one, %s", path, len(series), _described(axial[0], folder))
+        _logger.info("%s: of %d series the axial one, %s", path, len(series), _described(axial[0], path))
         return axial[0]
     listed = "".join(f"\n  {_described(images, path)}" for images in list(series.values())[:_MOST_LISTED])
     raise VolumeError(
@@ -149,11 +149,11 @@ def frame_value(header: FileDataset, frame: int, keyword: str) -> Any:
     return None
 
 
-def _ct_images(folder: str | os.PathLike) -> tuple[dict[str, list[FileDataset]], Counter[str]]:
+def _ct_images(folder: str | os.PathLike, subfolders: bool) -> tuple[dict[str, list[FileDataset]], Counter[str]]:
     """CT images by series, and how many files of which other kind there are."""
     series: dict[str, list[FileDataset]] = {}
     others: Counter[str] = Counter()
-    for path in tqdm(list(_files(folder)), desc="DICOM headers", unit="file", leave=False, delay=5):
+    for path in tqdm(list(_files(folder, subfolders)), desc="DICOM headers", unit="file", leave=False, delay=5):
         header = read_header(path)
         if header is None:
             others["files that are not DICOM"] += 1
@@ -178,10 +178,10 @@ def _ct_images(folder: str | os.PathLike) -> tuple[dict[str, list[FileDataset]],
     return series, others
 
 
-def _files(folder: str | os.PathLike) -> Iterator[str]:
-    """Regular files of a folder and its subfolders; hidden ones are notes of an operating system."""
+def _files(folder: str | os.PathLike, subfolders: bool) -> Iterator[str]:
+    """Regular files of a folder, and of its subfolders where these are wanted; hidden ones are notes of an operating system."""
     for place, folders, names in os.walk(folder):
-        folders.sort()
+        folders[:] = sorted(folders) if subfolders else []
         for name in sorted(names):
             path = os.path.join(place, name)
             if not name.startswith(".") and os.path.isfile(path):
