@@ -179,7 +179,7 @@ def _ct_images(folder: str | os.PathLike, subfolders: bool) -> tuple[dict[str, l
 
 
 def _files(folder: str | os.PathLike, subfolders: bool) -> Iterator[str]:
-    """Regular files of a folder, and of its subfolders where these are wanted; hidden ones are notes of an operating system."""
+    """Regular files of a folder, or of its subfolders too; hidden ones are notes of an operating system."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(folders) if subfolders else []
         for name in sorted(names):
