@@ -18,7 +18,7 @@ from medvol_r1.phantom.scan import make_phantom
 from medvol_r1.volume.dicom_series import find_series, series_image
 from medvol_r1.volume.geometry import SliceGeometry, restore_mask
 from medvol_r1.volume.io import LoadVolumed, read_volume
-from medvol_r1.volume.transforms import OrientByAffined, SampleSlicesd
+from medvol_r1.volume.transforms import LoadSlicesd, OrientByAffined, SampleSlicesd
 from monai.transforms import Compose
 from nibabel import affines
 from pydicom import dcmread
@@ -42,11 +42,23 @@ def test_a_series_and_a_nifti_of_one_phantom_show_the_same_slices(tmp_path, name
     chain = Compose([LoadVolumed("image"), OrientByAffined("image"), SampleSlicesd("image", 6)])
     series, nifti = (chain({"image": str(tmp_path / path)})["image"] for path in ("series", "ct.nii.gz"))
     assert np.array_equal(series.numpy(), nifti.numpy())
+    lazy = LoadSlicesd("image", 6)({"image": str(tmp_path / "series")})["image"]
+    assert np.array_equal(series.numpy(), lazy.numpy())
+    np.testing.assert_array_equal(series.affine, lazy.affine)
     np.testing.assert_allclose(series.affine, nifti.affine, atol=1e-4)
     shown = np.random.default_rng(0).random(series.shape[1:])
     of_series, of_nifti = (restore_mask(shown, SliceGeometry.from_meta(image.meta)) for image in (series, nifti))
     # The series is stored along its normal; with its feet last, the NIfTI is not.
     assert np.array_equal(of_series, of_nifti[..., ::-1] if name == "feet last" else of_nifti)
+
+
+def test_the_axial_slices_of_coronal_images(tmp_path):
+    """Columns to the left, rows downwards, images from anterior to posterior: axis 1 is the axial one."""
+    affine = np.array([[-0.8, 0, 0, 120.5], [0, 0, -2.5, 98.25], [0, -0.7, 0, -431], [0, 0, 0, 1]])
+    write_series(tmp_path / "series", affine=affine)
+    write_nifti(tmp_path / "ct.nii.gz", ct_values(), affine)
+    loaded = [LoadSlicesd("image", 4)({"image": str(tmp_path / path)})["image"] for path in ("series", "ct.nii.gz")]
+    assert loaded[0].shape == (1, 4, 6, 12) and np.array_equal(*loaded)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -262,7 +274,7 @@ def test_values_that_are_not_like_hu_are_told(tmp_path):
 
 def test_a_label_is_nifti(tmp_path):
     write_series(tmp_path)
-    with pytest.raises(ValueError, match="a label is a .nii or .nii.gz file on the grid of its image"):
+    with pytest.raises(ValueError, match="is a folder; a .nii or .nii.gz file is needed"):
         read_volume(tmp_path, is_label=True)
 
 
