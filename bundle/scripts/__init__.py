@@ -172,6 +172,17 @@ One flow, one direction of imports: each line may import those above it, never t
 
     preparation.fingerprint               which images are the same scan, whatever was done to their files
     preparation.splits                    training, validation and test by patient
+    preparation.sides                     the same beside data sets that were prepared before
+    preparation.case_failures             why a case that was found cannot be prepared
+    preparation.anatomical_axes           where the axes of a volume point, told by its organs
+    preparation.m3d_arrays                the arrays of M3D-Seg
+    preparation.case_reading              a case in memory, its known defects repaired and counted
+    preparation.prepared_case             one case: label map in parts, questions, what the report says of it
+    preparation.journal                   what a preparation has finished, on disk
+    preparation.datalists                 the lists that training and evaluation read
+    preparation.report                    what became of a data set, in Markdown
+    preparation.contact_sheet             a slice of some cases with their labels
+    preparation.prepare                   the run
 
     command_line                          the `medvol-r1` command
 
