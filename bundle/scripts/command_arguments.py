@@ -14,6 +14,7 @@ from typing import Any
 PATH_OPTIONS = (
     *("output_dir", "dataset_dir", "cache_dir", "checkpoint_dir", "init_path"),
     *("datalist", "train_datalist", "validation_datalist", "image", "systems", "prior"),
+    *("label_names", "queries_file"),
     *("lvlm_path", "lvlm_adapter", "medsam2_path", "tokenizer_path", "archive", "resume_from"),
 )
 """Top-level keys of the configs that hold a path. `bundle_root` is not among them: it is needed to find this module."""

@@ -161,6 +161,9 @@ def test_patients_that_data_sets_share_stay_on_one_side(tmp_path):
         ({"dataset": None}, "`dataset` is None"),
         ({"fractions": {"training": 1.0}}, "config key `fractions`"),
         ({"beside": ["nowhere"]}, "`beside` names nowhere"),
+        ({"queries_file": "none.json"}, "the file of own targets none.json cannot be read"),
+        ({"questions_per_target": 0}, "`questions_per_target` is 0"),
+        ({"negatives": 1.0}, "`negatives` 1.0"),
     ],
 )
 def test_settings_that_cannot_be(options, told, tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,13 @@ import numpy as np
 
 from ..layouts.found_cases import FoundCase
 from ..queries.label_parts import Part, label_parts
+from ..queries.own_targets import OwnTarget, all_paraphrases
 from ..queries.real_bank import Dropped, Paraphrases, RealQuestions, real_questions
 from .case_reading import Axes, ReadCase, Spacing, read_case
 from .fingerprint import fingerprint
+
+_WORDS = {"training": "train", "validation": "validation", "test": "test"}
+"""What the bank calls each split."""
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,37 @@ class CasePreparer:
 
     Args:
         output_dir: `labels/<case>.nii.gz` is written there, and `images/<case>.nii.gz` for an image that was repaired.
-        paraphrases: the words of each split, see `queries.real_bank`.
+        own_targets: the user's, beside those of the bank.
         questions_per_target: how many of a target.
         negatives: part of the questions that ask for what is not there.
         seed: of the choice of words; each case has its own chance, whoever else there is.
         axes, spacing: see `case_reading`.
+
+    Raises:
+        ValueError: numbers that are none of these.
     """
 
     output_dir: str
-    paraphrases: Mapping[str, Sequence[Paraphrases]]
+    own_targets: Sequence[OwnTarget] | None = None
     questions_per_target: int = 4
     negatives: float = 0.1
     seed: int = 0
     axes: Axes = None
     spacing: Spacing = None
+    paraphrases: Mapping[str, Sequence[Paraphrases]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.questions_per_target < 1 or not 0.0 <= self.negatives < 1.0:
+            raise ValueError(
+                f"`questions_per_target` is {self.questions_per_target} and `negatives` {self.negatives}; give a whole "
+                "number of at least 1, and a part of all questions, from 0 to less than 1"
+            )
+        words = {split: all_paraphrases(name, self.own_targets or ()) for split, name in _WORDS.items()}
+        object.__setattr__(self, "paraphrases", words)
 
     def settings(self) -> dict[str, Any]:
-        """What a record depends on beside its files and the words, JSON types."""
-        names = ("questions_per_target", "negatives", "seed", "axes", "spacing")
+        """What a record depends on beside its files and the bank, JSON types."""
+        names = ("own_targets", "questions_per_target", "negatives", "seed", "axes", "spacing")
         return {name: getattr(self, name) for name in names}
 
     def __call__(self, case: FoundCase) -> dict[str, Any]:
