@@ -138,7 +138,8 @@ def test_what_was_joined_and_what_is_out_of_reach_is_noted():
     label[3, 10, 23] = 2  # a speck, 4 mm beside the tumor's column 21
     label[10:12, 0:3, 40:43] = 3  # more than 20 mm from any kidney
     notes = " ".join(parts_of(label).notes)
-    assert "1 specks were joined to a tumor of 33 voxels" in notes and "1 lesions belong to no kidney" in notes
+    assert "Specks of a tumor were joined to it: 1; together they have 33 voxels." in notes
+    assert "lesions that belong to none are 1" in notes
 
 
 def test_no_part_has_no_value():

@@ -27,14 +27,16 @@ lesion belongs to the kidney that it touches, see `lesions.describe`.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from ..volume.cropped_mask import Window, foreground_window
 from .kidney_sides import Sides, kidney_sides
-from .lesions import KIDNEYS, LESIONS, REACH_MM, Anatomy, describe
+from .lesions import KIDNEYS, LESIONS, REACH_MM, Anatomy, count_voxels, describe
 from .resolvers import Unresolvable, needed_labels, select
 
 MERGED_KIDNEYS = "kidney"
@@ -56,6 +58,7 @@ NO_VALUE = 65535
 
 _SPECK_ML = 0.03
 _MERGED_VALUE = 100
+_OF_KIDNEYS = (*KIDNEYS.values(), *LESIONS["lesion"], _MERGED_VALUE)
 
 
 class Part(NamedTuple):
@@ -150,11 +153,19 @@ def label_parts(
     label, affine = np.asarray(label), np.asarray(affine, dtype=np.float64)
     _check(label, affine, names)
     values = _values(names)
-    base, notes = _renumbered(label, names, values)
-    sides = _split_kidneys(base, affine, midline_mm) if MERGED_KIDNEYS in names else None
+    base, voxels, notes = _renumbered(label, names, values)
+    # All but counting is done where the kidneys are: a tenth of an abdominal CT.
+    window = foreground_window(np.isin(base, _OF_KIDNEYS))
+    inside, inside_affine = base[window], affine @ _shift(window)
+    sides = None
+    if MERGED_KIDNEYS in names:
+        midline = _midline_mm(base, affine) if midline_mm is None else midline_mm
+        sides = _split_kidneys(inside, inside_affine, midline)
     voxel_ml = float(abs(np.linalg.det(affine[:3, :3]))) / 1000
-    anatomy = describe(base, affine, specks_below=math.ceil(_SPECK_ML / voxel_ml))
-    for number, lesion in enumerate(anatomy.lesions):
+    kidneys = describe(inside, inside_affine, specks_below=math.ceil(_SPECK_ML / voxel_ml))
+    lesions = tuple(one._replace(window=_placed(one.window, window)) for one in kidneys.lesions)
+    anatomy = Anatomy(voxels | {value: n for value, n in kidneys.voxels.items() if value in _OF_KIDNEYS}, lesions)
+    for number, lesion in enumerate(lesions):
         base[lesion.window][lesion.mask] = FIRST_LESION_VALUE + number
     return LabelParts(
         label=base,
@@ -199,24 +210,41 @@ def _values(names: Mapping[str, Sequence[int]]) -> dict[str, int]:
 
 def _renumbered(
     label: np.ndarray, names: Mapping[str, Sequence[int]], values: dict[str, int]
-) -> tuple[np.ndarray, list[str]]:
-    """The label map with the parts' values, uint16, and what was left out of it."""
+) -> tuple[np.ndarray, dict[int, int], list[str]]:
+    """The label map with the parts' values, uint16; how many voxels each has; what was left out of it."""
     table = np.zeros(int(label.max(initial=0)) + 1, dtype=np.uint16)
     for name, old in names.items():
         for value in old:
             if value < len(table):
                 table[value] = _MERGED_VALUE if name == MERGED_KIDNEYS else values[name]
-    present = np.flatnonzero(sum((np.bincount(slab.ravel(), minlength=len(table)) for slab in label), table * 0))
-    unnamed = [int(value) for value in present if value and not table[value]]
+    voxels: Counter[int] = Counter()
+    unnamed = []
+    for value, count in count_voxels(label).items():
+        if table[value]:
+            voxels[int(table[value])] += count
+        else:
+            unnamed.append(value)
+    del voxels[_MERGED_VALUE]
     notes = [f"The label map holds values without a name, which were left out: {unnamed}."] if unnamed else []
-    return table[label], notes
+    return table[label], dict(voxels), notes
 
 
-def _split_kidneys(base: np.ndarray, affine: np.ndarray, midline_mm: float | None) -> Sides:
+def _shift(window: Window) -> np.ndarray:
+    """From the voxel indices of a window to those of the grid, [4, 4]."""
+    shift = np.eye(4)
+    shift[:3, 3] = [edge.start for edge in window]
+    return shift
+
+
+def _placed(inner: Window, outer: Window) -> Window:
+    """A window of a window, as one of the grid."""
+    return tuple(slice(o.start + i.start, o.start + i.stop) for i, o in zip(inner, outer, strict=True))
+
+
+def _split_kidneys(base: np.ndarray, affine: np.ndarray, midline_mm: float) -> Sides:
     """Gives the merged kidneys their values, in place."""
     kidney = base == _MERGED_VALUE
-    midline = _midline_mm(base, affine) if midline_mm is None else midline_mm
-    sides = kidney_sides(kidney, np.isin(base, LESIONS["lesion"]), affine, midline)
+    sides = kidney_sides(kidney, np.isin(base, LESIONS["lesion"]), affine, midline_mm)
     base[kidney] = KIDNEYS["left"]
     base[sides.right] = KIDNEYS["right"]
     return sides
@@ -250,11 +278,11 @@ def _side_of_kidney(value: int) -> str | None:
 def _notes_of_lesions(anatomy: Anatomy) -> list[str]:
     kinds = {value: kind for kind in ("tumor", "cyst") for value in LESIONS[kind]}
     notes = [
-        f"{one.specks} specks were joined to a {kinds[one.label]} of {one.voxels} voxels."
+        f"Specks of a {kinds[one.label]} were joined to it: {one.specks}; together they have {one.voxels} voxels."
         for one in anatomy.lesions
         if one.specks
     ]
     far = sum(one.side is None for one in anatomy.lesions)
     if far:
-        notes.append(f"{far} lesions belong to no kidney: none touches them, or is within {REACH_MM:g} mm.")
+        notes.append(f"No kidney within {REACH_MM:g} mm: lesions that belong to none are {far}.")
     return notes

@@ -68,10 +68,7 @@ def describe(label: np.ndarray, affine: np.ndarray | None = None, specks_below: 
     """
     if label.ndim != 3:
         raise ValueError(f"A label map must be of rank 3, got the shape {label.shape}.")
-    # Slab by slab: bincount makes 8 bytes of each voxel.
-    length = int(label.max(initial=0)) + 1
-    counts = sum((np.bincount(slab.ravel(), minlength=length) for slab in label), np.zeros(length, dtype=np.intp))
-    voxels = {value: int(counts[value]) for value in range(1, length) if counts[value]}
+    voxels = count_voxels(label)
     lesions = [
         lesion
         for value in LESIONS["lesion"]
@@ -79,6 +76,14 @@ def describe(label: np.ndarray, affine: np.ndarray | None = None, specks_below: 
         for lesion in _lesions_of(label, value, voxels, affine, specks_below)
     ]
     return Anatomy(voxels, tuple(lesions))
+
+
+def count_voxels(label: np.ndarray) -> dict[int, int]:
+    """The number of voxels of each value but 0 of a label map [X, Y, Z] of whole numbers from 0."""
+    # Slab by slab: bincount makes 8 bytes of each voxel.
+    length = int(label.max(initial=0)) + 1
+    counts = sum((np.bincount(slab.ravel(), minlength=length) for slab in label), np.zeros(length, dtype=np.intp))
+    return {value: int(counts[value]) for value in range(1, length) if counts[value]}
 
 
 def _lesions_of(
