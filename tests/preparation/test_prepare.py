@@ -50,11 +50,12 @@ def prepare(dataset, folder, output_dir, **options):
 
 
 def cause_of(failed):
-    """MONAI names the component; the first of our errors in the chain is the reason."""
-    error = failed.value
-    while error.__cause__ is not None:
+    """What the errors of a chain say: MONAI names the component, its cause the reason."""
+    told, error = [], failed.value
+    while error is not None:
+        told.append(str(error))
         error = error.__cause__
-    return str(error)
+    return "\n".join(told)
 
 
 def lists_in(folder):
