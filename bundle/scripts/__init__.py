@@ -73,6 +73,7 @@ One flow, one direction of imports: each line may import those above it, never t
     served_lvlm.model                     a served language model in the place of Qwen3-VL
 
     medsam2.weights                       weights of MedSAM2 as a Sam2VideoModel
+    medsam2.memory_attention              attention to memories on a CPU, with less work
     medsam2.steps                         encode, decode, remember, attend: batched over objects
     medsam2.zoom                          the part of a slice around a box
     medsam2.slice_features                slices as MedSAM2 sees them, each encoded once

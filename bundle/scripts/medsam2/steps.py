@@ -20,6 +20,8 @@ from torch import Tensor
 from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE, get_1d_sine_pe
 
+from .memory_attention import is_for, memory_attention
+
 # Label values of the prompt encoder: the two corners of a box, and "no point here".
 _CORNERS = (2, 3)
 _NOT_A_POINT = -1
@@ -196,14 +198,20 @@ def attend(
     count, channels, height, width = tokens.shape
     memories, places = _spatial_memories(model, positions, key, tracked)
     pointers, pointer_places = _pointers(model, key, tracked, num_slices, key_distance or len(tracked) + 1)
-    conditioned = model.memory_attention(
-        current_vision_features=tokens.flatten(2).permute(2, 0, 1),
-        current_vision_position_embeddings=positions.tokens,
-        memory=torch.cat([*memories, pointers]).to(tokens.dtype),
-        memory_posision_embeddings=torch.cat([*places, pointer_places]).expand(-1, count, -1),
-        num_object_pointer_tokens=len(pointers),
-    )
-    return conditioned.reshape(count, height * width, channels).transpose(1, 2).reshape(tokens.shape)
+    memory, place = torch.cat([*memories, pointers]).to(tokens.dtype), torch.cat([*places, pointer_places])
+    if is_for(model.memory_attention, tokens):
+        pixels = tokens.flatten(2).transpose(1, 2)
+        seen, place, position = memory.transpose(0, 1), place[:, 0], positions.tokens[:, 0]
+        conditioned = memory_attention(model.memory_attention, pixels, position, seen, place, len(pointers))
+    else:
+        conditioned = model.memory_attention(
+            current_vision_features=tokens.flatten(2).permute(2, 0, 1),
+            current_vision_position_embeddings=positions.tokens,
+            memory=memory,
+            memory_posision_embeddings=place.expand(-1, count, -1),
+            num_object_pointer_tokens=len(pointers),
+        ).reshape(count, height * width, channels)
+    return conditioned.transpose(1, 2).reshape(tokens.shape)
 
 
 def followed_by(model: Sam2VideoModel, tracked: Sequence[Memory], newest: Memory, num_slices: int) -> list[Memory]:
