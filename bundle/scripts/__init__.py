@@ -50,6 +50,9 @@ One flow, one direction of imports: each line may import those above it, never t
 
     targets                               label -> mask of the target -> anchor for SFT
 
+    constrained.answer_text               what may come next in the text of an answer, character by character
+    constrained.token_choices             which tokens may come next, of any tokenizer
+
     lvlm.prompts                          `<slice i>` tags, chat template, neutralised user text
     lvlm.split_attention                  attention of many branches behind one prefix
     lvlm.slice_attention                  the vision tower on many slices of one size

@@ -4,6 +4,8 @@ from itertools import chain
 
 import pytest
 import torch
+from medvol_r1.anchor import EvidenceAnchor, parse_completion
+from medvol_r1.constrained.token_choices import ConstrainedAnswer
 from medvol_r1.lvlm import decoding, encoded_volume, static_sequences
 from medvol_r1.lvlm.decoding import KeptSequences, decode
 from medvol_r1.lvlm.encoded_volume import hidden_states
@@ -107,19 +109,28 @@ def test_prefix_and_queries_are_computed_once_and_the_prefix_is_never_repeated(f
 
 
 @torch.no_grad()
-def written_plainly(lvlm, volume, query, limit, ends):
-    """Greedy tokens, all of a sequence computed anew for each: no cache, no shared prefix, no padding."""
+def written_plainly(lvlm, volume, query, limit, ends, answer=None):
+    """Greedy tokens, all of a sequence computed anew for each: no cache, no shared prefix, no padding.
+
+    With a `ConstrainedAnswer` those of its options, one by one where there is a choice.
+    """
     base = lvlm.base
     banned = {base.config.image_token_id, base.config.video_token_id}
     banned |= {base.config.vision_start_token_id, base.config.vision_end_token_id}
     ids = torch.cat([volume.prefix_ids, torch.tensor(lvlm.prompts.tail_ids(query))])
     start = len(ids)
+    if answer is not None:
+        ids = torch.cat([ids, torch.tensor(answer.ids)])
     while len(ids) < start + limit and (len(ids) == start or int(ids[-1]) not in ends):
         more = torch.arange(1, len(ids) - len(volume.prefix_ids) + 1)
         positions = torch.cat([volume.position_ids, (volume.position_ids.max() + more).expand(3, -1)], dim=1)
         logits = base.lm_head(hidden_states(base, ids[None], positions[:, None], volume=volume)[0, -1])
         logits[list(banned)] = -torch.inf
-        ids = torch.cat([ids, logits.argmax()[None]])
+        if answer is None:
+            ids = torch.cat([ids, logits.argmax()[None]])
+        else:
+            options = answer.options()
+            ids = torch.cat([ids, torch.tensor(answer.take(int(options[logits[options].argmax()])))])
     return ids[start:].tolist()
 
 
@@ -215,6 +226,81 @@ def test_more_sequences_than_memory_holds_are_fewer_at_a_time(folder, slices, mo
     assert [len(group) for group in groups] == [2, 2, 2]
     assert max(shape for shape in shapes if shape[1] == 1) == (2, 1)
     assert "6 completions" in caplog.text and "they are written 2 at a time" in caplog.text
+
+
+# Valid answers only ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def constrained(folder):
+    """Of this random network none of the answers is valid by itself."""
+    return VolumeLVLM(folder, max_new_tokens=80, constrained=True)
+
+
+@pytest.mark.parametrize("with_graphs", [False, True])
+def test_constrained_tokens_equal_those_written_plainly(constrained, slices, request, monkeypatch, with_graphs):
+    """Whatever their neighbours, and whether text without a choice is taken in together or, in a graph, one by one."""
+    shapes = noting_shapes(monkeypatch)
+    if with_graphs:
+        request.getfixturevalue("graphs_on_a_cpu")
+    volume = constrained.encode(slices)
+    end = constrained.prompts.end_of_turn_id
+    choices = constrained._choices_for(volume.num_slices)
+    expected = [
+        written_plainly(constrained, volume, query, 80, {end}, ConstrainedAnswer(choices)) for query in QUERIES
+    ]
+    shapes.clear()
+    groups = constrained.generate(volume, QUERIES, num_samples=2)
+    assert [[one.ids.tolist() for one in group] for group in groups] == [[ids] * 2 for ids in expected]
+    assert all(one.finished and one.entropy > 0 for group in groups for one in group)
+    steps, longest = len(shapes) - 1, max(len(ids) for ids in expected)
+    assert (steps < longest - 8) if not with_graphs else (steps == pytest.approx(longest, abs=4))
+
+
+def test_constrained_completions_parse(constrained, slices):
+    """Sampled ones too; the seed fixes them."""
+    arguments = {"num_samples": 4, "sampling": Sampling(2.0, top_p=0.9)}
+    runs = [
+        constrained.generate(slices, QUERIES, **arguments, generator=torch.Generator().manual_seed(0)) for _ in range(2)
+    ]
+    texts = [[one.text for group in run for one in group] for run in runs]
+    assert texts[0] == texts[1] and len(set(texts[0])) > 8
+    assert all(isinstance(parse_completion(text, len(slices)), EvidenceAnchor) for text in texts[0])
+    assert all(isinstance(parse_completion(one.text, 2), EvidenceAnchor)
+               for one in constrained.generate(slices[:2], QUERIES[:1], **arguments)[0])  # fmt: skip
+
+
+def test_runs_of_unequal_lengths_find_room(constrained, slices, monkeypatch):
+    """Gaps between them use the buffers up; then tokens are taken in one by one, and are the same."""
+    make = static_sequences.StaticSequences
+
+    def without_gaps(base, prefix, capacity, length, *arguments):
+        return make(base, prefix, capacity, length - 80, *arguments)
+
+    steps, answers, shapes = [], [], noting_shapes(monkeypatch)
+    for made in (make, without_gaps):
+        monkeypatch.setattr(decoding, "StaticSequences", made)
+        shapes.clear()
+        answers.append([group[0].ids.tolist() for group in constrained.generate(slices, QUERIES)])
+        steps.append(len(shapes))
+    assert answers[0] == answers[1] and steps[0] < steps[1]
+
+
+def test_a_limit_without_room_for_an_answer_is_told_when_the_weights_are_read(folder):
+    with pytest.raises(ValueError, match="max_new_tokens is 12, but with `constrained`.*or `constrained` false"):
+        VolumeLVLM(folder, max_new_tokens=12, constrained=True).load()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_constrained_tokens_of_a_graph_equal_those_without(folder, slices):
+    lvlm = VolumeLVLM(folder, max_new_tokens=80, constrained=True).to("cuda")
+    volume = lvlm.encode(slices)
+    arguments = (lvlm.base, lvlm.prompts.tokenizer, volume, lvlm._tails(QUERIES, volume), 2, Sampling(), 80)
+    kept, choices = KeptSequences(), lvlm._choices_for(3)
+    plain, graph = (decode(*arguments, kept=there, choices=choices) for there in (None, kept))
+    ids = [[[one.ids.tolist() for one in group] for group in groups] for groups in (plain, graph)]
+    assert ids[0] == ids[1] and kept._sequences.graphs
 
 
 @pytest.mark.gpu

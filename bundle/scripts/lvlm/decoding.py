@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from transformers import DynamicCache, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
 
+from ..constrained.token_choices import ConstrainedAnswer, TokenChoices
 from .encoded_volume import EncodedVolume, hidden_states, prefilled
 from .network_state import where_weights_are
 from .sampling import Sampling
@@ -81,6 +82,7 @@ def decode(
     max_new_tokens: int,
     generator: torch.Generator | None = None,
     kept: KeptSequences | None = None,
+    choices: TokenChoices | None = None,
 ) -> list[list[Completion]]:
     """Writes completions behind a volume's prefix and a query; the prefix and each query are computed once.
 
@@ -97,22 +99,30 @@ def decode(
         max_new_tokens: longest completion.
         generator: for sampling, on the network's device.
         kept: where the graphs of the last call are; None decodes without graphs.
+        choices: of the tokens of valid answers, whose limit is `max_new_tokens`; None lets all tokens come.
 
     Returns:
         K lists of G completions.
     """
     if len(tails) == 0:
         return []
+    if choices is not None:
+        tails = [torch.cat([tail, tail.new_tensor(ConstrainedAnswer(choices).ids)]) for tail in tails]
     prefix = prefilled(base, volume)
     ends = _end_ids(base, tokenizer)
     length = max(len(tail) for tail in tails) + max_new_tokens
     graphs = kept is not None and _has_graphs(base.device)
     if graphs:
         length = -(-length // _LENGTH_STEP) * _LENGTH_STEP
+    elif choices is not None:
+        length += max_new_tokens  # runs of unequal lengths leave gaps
 
     def make(capacity: int) -> StaticSequences:
         banned = torch.tensor(_vision_ids(base), device=base.device)
-        return StaticSequences(base, prefix, capacity, length, max_new_tokens, sampling, ends, banned, graphs)
+        restricted = choices is not None
+        return StaticSequences(
+            base, prefix, capacity, length, max_new_tokens, sampling, ends, banned, graphs, restricted
+        )
 
     tail_of = torch.arange(len(tails)).repeat_interleave(num_samples)  # of each completion
     together = _decoded_together(base, prefix, length, len(tail_of))
@@ -121,14 +131,20 @@ def decode(
         part = tail_of[start : start + together]
         if kept is not None and graphs:
             capacity = rows_of_graph(len(part))
-            shape = (where_weights_are(base), prefix[0][0].shape, max_new_tokens, sampling, tuple(ends.tolist()))
+            shape = (
+                *(where_weights_are(base), prefix[0][0].shape, max_new_tokens, sampling, tuple(ends.tolist())),
+                choices is None,
+            )
             sequences = kept.get(shape, capacity, length, partial(make, capacity))
         else:
             sequences = make(len(part))
         copies = (part - part[0]).to(base.device)
         ids, present = _left_padded(tails[part[0] : part[-1] + 1])
         logits = _begin(sequences, prefix, int(volume.position_ids.max()) + 1, ids, present, copies)
-        written = _write(sequences, logits, generator)
+        if choices is None:
+            written = _write(sequences, logits, generator)
+        else:
+            written = _write_constrained(sequences, logits, [ConstrainedAnswer(choices) for _ in part], generator)
         completions += [_completion(ids, entropy, ends, tokenizer) for ids, entropy in written]
     return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
 
@@ -187,6 +203,61 @@ def _write(
                 sequences.keep((~ended).nonzero()[:, 0].to(logits.device))
         sequences.advance(generator)
     return found
+
+
+def _write_constrained(
+    sequences: StaticSequences,
+    logits: torch.Tensor,
+    answers: Sequence[ConstrainedAnswer],
+    generator: torch.Generator | None,
+) -> list[tuple[torch.Tensor, float]]:
+    """As `_write`, for tokens that `answers` choose from: the host sees each token, to say what may come next.
+
+    What comes without a choice goes through the network together, in front of the next choice; a graph takes one token
+    at a time. Behind the last choice of an answer nothing is computed.
+    """
+    entropy = [0.0] * len(answers)
+    pending: list[list[int]] = [[] for _ in answers]  # written, and not yet taken in
+    allowed: list[torch.Tensor | None] = [None] * len(answers)
+    rows = list(range(len(answers)))  # of `answers`, those that are decoded
+
+    def allow() -> None:
+        for place, row in enumerate(rows):
+            if not answers[row].is_whole:
+                options = torch.tensor(pending[row][:1]) if pending[row] else answers[row].options()
+                if options is not allowed[row]:
+                    sequences.allow(place, options)
+                allowed[row] = options
+
+    allow()
+    sequences.choose(logits, generator)
+    while True:
+        going_on = []
+        for place, (row, token) in enumerate(zip(rows, sequences.chosen[: len(rows)].tolist(), strict=True)):
+            if answers[row].is_whole:
+                continue
+            pending[row] = pending[row] or answers[row].take(token)
+            if answers[row].is_whole:
+                entropy[row] = float(sequences.entropy[place])
+            else:
+                going_on.append(place)
+        if not going_on:
+            return [(torch.tensor(one.ids), total / len(one.ids)) for one, total in zip(answers, entropy, strict=True)]
+        if sequences.worth_shrinking(len(going_on)):
+            sequences.keep(torch.tensor(going_on, device=logits.device))
+            rows = [rows[place] for place in going_on]
+        runs = [pending[row] for row in rows]
+        left = sequences.max_new_tokens - min(len(answers[row].ids) for row in rows)
+        if sequences.graphs or sequences.used + max(map(len, runs)) + left > sequences.length:
+            runs = [run[:1] for run in runs]
+        for row, run in zip(rows, runs, strict=True):
+            pending[row] = pending[row][len(run) :]
+        allow()
+        if sequences.graphs:
+            sequences.advance(generator)
+        else:
+            ids, present = _left_padded([torch.tensor(run, device=logits.device) for run in runs])
+            sequences.extend(ids, present, generator)
 
 
 def _results(sequences: StaticSequences, index: torch.Tensor) -> list[tuple[torch.Tensor, float]]:

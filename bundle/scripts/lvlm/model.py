@@ -18,6 +18,7 @@ from torch import nn
 from transformers import Qwen3VLForConditionalGeneration
 
 from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
+from ..constrained.token_choices import TokenChoices, TokenTexts
 from .decoding import Completion, KeptSequences, decode
 from .encoded_volume import EncodedVolume, LastVolume, VolumeEncoder
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
@@ -51,8 +52,11 @@ class VolumeLVLM(nn.Module):
         default_query: what `forward` asks when it gets an image alone.
         packing: how completions share the prefix, see the module `log_probs`. At the first use it is compared with
             separate sequences, and replaced with a warning if it differs.
+        constrained: whether `generate` writes valid answers only, see `constrained`. Not for the completions that a
+            policy is trained on: it would not learn the form.
 
     Raises:
+        ValueError: `constrained` and a `max_new_tokens` that holds no answer, at the first use.
         WeightsError: at the first use, when the weights are missing, damaged or of another architecture.
     """
 
@@ -68,6 +72,7 @@ class VolumeLVLM(nn.Module):
         sampling: Sampling | None = None,
         default_query: str = "the liver",
         packing: Packing = "split",
+        constrained: bool = False,
     ) -> None:
         super().__init__()
         if dtype not in ("float32", "bfloat16", "float16"):
@@ -85,6 +90,7 @@ class VolumeLVLM(nn.Module):
         self.sampling = sampling or Sampling()
         self.default_query = default_query
         self.packing = packing
+        self.constrained = constrained
         self._packing_is_checked = packing == "none"
         self._kept_sequences, self._last_volume = KeptSequences(), LastVolume()
         # The only state before loading: where the module lives, and the format that a checkpoint of it has.
@@ -92,6 +98,7 @@ class VolumeLVLM(nn.Module):
         self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
         self._prompts: PromptBuilder | None = None
         self._encoder: VolumeEncoder | None = None
+        self._token_choices: TokenChoices | None = None  # those of the last number of slices
 
     # Loading and saving -------------------------------------------------------------------------------------------
 
@@ -109,6 +116,9 @@ class VolumeLVLM(nn.Module):
         self._prompts = PromptBuilder(load_tokenizer(self.path), self.instruction)
         self._encoder = VolumeEncoder(self._prompts, self.slice_size)
         end_with_turn(qwen, self._prompts.end_of_turn_id)
+        if self.constrained:
+            texts = TokenTexts(self._prompts.tokenizer, qwen.config.get_text_config().vocab_size)
+            self._token_choices = TokenChoices(texts, self._prompts.end_of_turn_id, 1, self.max_new_tokens)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
         return self
 
@@ -220,6 +230,7 @@ class VolumeLVLM(nn.Module):
                 self.max_new_tokens,
                 generator,
                 self._kept_sequences,
+                self._choices_for(volume.num_slices),
             )
 
     def log_probs(
@@ -284,6 +295,14 @@ class VolumeLVLM(nn.Module):
     def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
         """What stands between the prefix and a completion, int64 [n] for each query."""
         return [torch.tensor(self.prompts.tail_ids(query), device=volume.prefix_ids.device) for query in queries]
+
+
+    def _choices_for(self, num_slices: int) -> TokenChoices | None:
+        """Of the tokens of an answer about so many slices; None for all tokens."""
+        choices = self._token_choices
+        if choices is not None and choices.num_slices != num_slices:
+            choices = self._token_choices = TokenChoices(choices.texts, choices.end, num_slices, choices.limit)
+        return choices
 
 
 @contextmanager

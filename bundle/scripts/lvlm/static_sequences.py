@@ -43,6 +43,7 @@ class StaticSequences:
         ends: int64 [n], tokens that end a sequence.
         banned: int64 [n], tokens that are never chosen.
         graphs: whether `advance` replays CUDA graphs.
+        restricted: whether `allow` says which tokens may be chosen.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class StaticSequences:
         ends: Tensor,
         banned: Tensor,
         graphs: bool,
+        restricted: bool = False,
     ) -> None:
         device, vocabulary = base.device, base.config.get_text_config().vocab_size
         self.base, self.sampling, self.ends, self.banned = base, sampling, ends, banned
@@ -63,6 +65,7 @@ class StaticSequences:
         self.prefix = [(keys.clone(), values.clone()) for keys, values in prefix] if graphs else prefix
         self.own = [tuple(_behind(one, capacity, length) for one in layer) for layer in prefix]
         self.logits = torch.zeros(capacity, vocabulary, device=device)
+        self.allowed = torch.ones(capacity, vocabulary, dtype=torch.bool, device=device) if restricted else None
         self.noise = torch.ones(capacity, sampling.candidates(vocabulary), device=device)
         self.present = torch.zeros(capacity, length, dtype=torch.bool, device=device)
         self.position = torch.zeros(capacity, 1, dtype=torch.long, device=device)  # of the token that comes
@@ -112,6 +115,11 @@ class StaticSequences:
         self.position[: self.count, 0] = position
         self.at.fill_(self.used)
 
+    def allow(self, row: int, ids: Tensor) -> None:
+        """Only tokens of ids int64 [n] may be chosen next in a row, until others are given; for `restricted` ones."""
+        self.allowed[row] = False
+        self.allowed[row, ids.to(self.allowed.device)] = True
+
     def choose(self, logits: Tensor, generator: torch.Generator | None) -> None:
         """Takes the first tokens from logits float [B, vocabulary]."""
         self.logits[: self.count] = logits
@@ -130,6 +138,27 @@ class StaticSequences:
         else:
             self._advance(rows, self.used + 1)
         self.used += 1
+
+    def extend(self, ids: Tensor, present: Tensor, generator: torch.Generator | None) -> None:
+        """Takes in a run of tokens of each sequence in place of the chosen one, without a graph, and chooses the next.
+
+        Args:
+            ids: int64 [count, n]; runs shorter than n are padded in front, which takes room in the buffers.
+            present: bool [count, n], False at the padding.
+            generator: as in `advance`.
+        """
+        self._draw_noise(generator)
+        width = ids.shape[1]
+        at = self.at + torch.arange(width, device=ids.device)
+        self.used += width
+        self.present[: self.count].index_copy_(1, at, present)
+        before = torch.arange(self.used, device=ids.device) <= at[:, None]
+        behind = present.cumsum(dim=1)
+        mask = self.present[: self.count, None, None, : self.used] & before
+        self._compute(ids, self.position[: self.count] - 1 + behind, mask, at)
+        self.position[: self.count] += behind[:, -1:]
+        self.at += width
+        self._choose(self.count)
 
     def keep(self, index: Tensor) -> None:
         """Goes on with those of an index int64 [B']."""
@@ -150,6 +179,7 @@ class StaticSequences:
         return (
             *(self.logits, self.present, self.position, self.chosen),
             *(self.written, self.entropy, self.ended, self.number),
+            *(() if self.allowed is None else (self.allowed,)),
         )
 
     def _draw_noise(self, generator: torch.Generator | None) -> None:
@@ -160,6 +190,8 @@ class StaticSequences:
     def _choose(self, rows: int) -> None:
         """Chooses a token by the logits, and notes it where the sequence has not ended."""
         logits, ended = self.logits[:rows], self.ended[:rows]
+        if self.allowed is not None:
+            logits.masked_fill_(~self.allowed[:rows], -torch.inf)
         goes_on = ~ended
         self.entropy[:rows] += torch.special.entr(logits.softmax(dim=-1)).sum(dim=-1) * goes_on
         self.number[:rows] += goes_on
@@ -172,20 +204,21 @@ class StaticSequences:
     def _advance(self, rows: int, length: int) -> None:
         """Computes the logits behind the chosen tokens, with room for `length` tokens, and chooses."""
         self.present[:rows].index_fill_(1, self.at, True)
-        cache = Cache(layers=[_GrowingLayer(keys[:rows], values[:rows], self.at, length) for keys, values in self.own])
-        hidden = hidden_states(
-            self.base,
-            self.chosen[:rows, None],
-            self.position[:rows].expand(3, -1, -1),
-            attention_mask=self.present[:rows, None, None, :length],
-            cache=cache,
-            prefix=self.prefix,
-        )
-        # index_fill_: an assignment would copy the number from the host, which a graph cannot.
-        self.logits[:rows] = self.base.lm_head(hidden[:, -1]).float().index_fill_(1, self.banned, -torch.inf)
+        mask = self.present[:rows, None, None, :length]
+        self._compute(self.chosen[:rows, None], self.position[:rows], mask, self.at)
         self.position[:rows] += 1
         self.at += 1
         self._choose(rows)
+
+    def _compute(self, ids: Tensor, position: Tensor, mask: Tensor, at: Tensor) -> None:
+        """The logits behind tokens int64 [B, n], which are kept at `at`, int64 [n]; they attend where the mask says."""
+        rows, length = len(ids), mask.shape[-1]
+        cache = Cache(layers=[_GrowingLayer(keys[:rows], values[:rows], at, length) for keys, values in self.own])
+        hidden = hidden_states(
+            self.base, ids, position.expand(3, -1, -1), attention_mask=mask, cache=cache, prefix=self.prefix
+        )
+        # index_fill_: an assignment would copy the number from the host, which a graph cannot.
+        self.logits[:rows] = self.base.lm_head(hidden[:, -1]).float().index_fill_(1, self.banned, -torch.inf)
 
     def _capture(self, rows: int) -> None:
         """Makes the graph of so many rows; warns, and goes on without graphs, where that fails."""
@@ -220,7 +253,7 @@ class _GrowingLayer(StaticLayer):
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Keeps a token of each sequence, and gives the first `max_cache_len` of all."""
+        """Keeps tokens of each sequence, and gives the first `max_cache_len` of all."""
         # Under autocast values come in half precision, and are kept in the type of the keys, as in a DynamicCache.
         self.keys.index_copy_(2, self.at, key_states.to(self.keys.dtype))
         self.values.index_copy_(2, self.at, value_states.to(self.values.dtype))

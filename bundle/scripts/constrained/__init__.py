@@ -1,0 +1,1 @@
+"""Decoding that can only write a valid answer."""
