@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 from medvol_r1.phantom.scan import make_phantom
-from medvol_r1.preparation.fingerprint import fingerprint, same_patient, same_patients
+from medvol_r1.preparation.fingerprint import fingerprint, same_patient, same_patients, shared_part
 
 SHAPE = (96, 96, 32)
 
@@ -110,3 +110,16 @@ def test_pairs_of_many(image, others):
     cases = {"a": fingerprint(image)} | cases | {"b": fingerprint(image[:, ::-1] + 1024), "empty": [], "nothing": []}
     assert same_patients(cases) == [("a", "b")]
     assert same_patients({}) == same_patients({"empty": []}) == []
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (range(4), range(2, 8), 2 / 4),  # both know all of their hashes: two of the smaller one's four
+        (range(512), range(500, 1012), 12 / 12),  # both are full and end at 511: of the second one twelve are known
+        (range(0, 1024, 2), range(8), 4 / 8),  # one is full: of the other all lie below its end
+        ([], range(8), 0.0),
+    ],
+)
+def test_the_part_of_what_can_be_shared(first, second, expected):
+    assert shared_part(list(first), list(second)) == shared_part(list(second), list(first)) == expected

@@ -61,12 +61,23 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
 
 def same_patient(first: Fingerprint, second: Fingerprint) -> bool:
     """Whether two fingerprints are of one scan: at least 8 hashes, and a fifth of those that can be, are shared."""
+    shared, known = _shared(first, second)
+    return shared >= max(_LEAST_SHARED, _LEAST_SHARE * known)
+
+
+def shared_part(first: Fingerprint, second: Fingerprint) -> float:
+    """Which part, 0..1, two fingerprints share of the hashes that they can: 1 for a crop and its whole."""
+    shared, known = _shared(first, second)
+    return shared / known if known else 0.0
+
+
+def _shared(first: Fingerprint, second: Fingerprint) -> tuple[int, int]:
+    """How many hashes are shared, and how many can be: those of the smaller one that the other might hold."""
     first, second = (np.asarray(hashes, np.uint64) for hashes in (first, second))
     # A full sketch tells of the hashes up to its largest one only.
-    known = min((hashes[-1] for hashes in (first, second) if len(hashes) == _KEPT), default=_LARGEST)
-    first, second = first[first <= known], second[second <= known]
-    shared = np.intersect1d(first, second, assume_unique=True).size
-    return shared >= max(_LEAST_SHARED, _LEAST_SHARE * min(len(first), len(second)))
+    limit = min((hashes[-1] for hashes in (first, second) if len(hashes) == _KEPT), default=_LARGEST)
+    first, second = first[first <= limit], second[second <= limit]
+    return np.intersect1d(first, second, assume_unique=True).size, min(len(first), len(second))
 
 
 def same_patients(fingerprints: Mapping[str, Fingerprint]) -> list[tuple[str, str]]:
