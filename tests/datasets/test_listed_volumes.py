@@ -48,6 +48,13 @@ def test_listed_volume_in_the_shown_orientation(listed):
     assert anchor.key_index == 4
 
 
+def test_a_coupled_target_is_reasoned_about_in_plain_words(listed):
+    entries = json.loads(listed.read_text(encoding="utf-8"))
+    listed.write_text(json.dumps([entries[0] | {"target": "kidney_with:cyst"}]), encoding="utf-8")
+    item = ListedVolumes(listed, num_slices=10, slice_size=48)[0]
+    assert item.targets == ("kidney_with:cyst",) and "<think>The kidney, best seen on" in item.completions[0]
+
+
 @pytest.mark.parametrize(
     ("crop_to_body", "expected"),
     [

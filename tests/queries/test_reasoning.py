@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from medvol_r1.anchor import EvidenceAnchor
-from medvol_r1.queries.reasoning import name_of_mask, rule_made_think
+from medvol_r1.queries.reasoning import name_of_mask, plain_name, rule_made_think
 
 NAMES = {2: "right kidney", 3: "left kidney", 11: "tumor"}
 
@@ -27,3 +27,18 @@ def test_rule_made_think():
     assert rule_made_think("liver", EvidenceAnchor(6, boxes[:1])) == "The liver, best seen on slice 7, in 1 part."
     assert rule_made_think("kidneys", EvidenceAnchor(0, boxes)) == "The kidneys, best seen on slice 1, in 2 parts."
     assert rule_made_think("spleen", EvidenceAnchor(0, ())) == "The spleen is not in these slices."
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        ("left kidney", "left kidney"),
+        ("kidney_with:cyst", "kidney"),
+        ("largest:lesion", "lesion"),
+        ("largest_in:right:cyst", "cyst"),
+        ("lesion_opposite:tumor:cyst", "tumor"),
+        ("L1: vertebra", "L1: vertebra"),
+    ],
+)
+def test_plain_name(target, name):
+    assert plain_name(target) == name

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..anchor import format_completion
-from ..queries.reasoning import rule_made_think
+from ..queries.reasoning import plain_name, rule_made_think
 from ..targets import sft_anchor, target_mask
 from ..volume.query_text import check_query
 from .asked_queries import asked_queries, check_absent_fraction
@@ -99,7 +99,7 @@ class ListedVolumes(Dataset):
             anchor = sft_anchor(mask, rng, self.top_k)
             targets.append(entry.get("target", "target"))
             masks.append(torch.from_numpy(mask))
-            completions.append(format_completion(anchor, rule_made_think(targets[-1], anchor)))
+            completions.append(format_completion(anchor, rule_made_think(plain_name(targets[-1]), anchor)))
         return VolumeQueries(
             case=Path(image).name,
             slices=slices / 255,

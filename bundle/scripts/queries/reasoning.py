@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..anchor import EvidenceAnchor
+from .phrases import COUPLED_FRAMES
 
 _PAIRS = {frozenset({"right kidney", "left kidney"}): "kidneys", frozenset({"right lung", "left lung"}): "lungs"}
 
@@ -26,6 +27,16 @@ def name_of_mask(mask: np.ndarray, label: np.ndarray, label_names: dict[int, str
     if names:
         return _PAIRS.get(names, " and ".join(sorted(names)))
     return "kidney" if asked_for.startswith("kidney_") else asked_for.split(":")[-1]
+
+
+def plain_name(target: str) -> str:
+    """A datalist's target in plain words: "kidney" of "kidney_with:cyst"; any other target as it stands."""
+    form, *arguments = target.split(":")
+    if form not in COUPLED_FRAMES or not arguments:
+        return target
+    if form.startswith("kidney"):
+        return "kidney"
+    return arguments[-1] if form in ("lesion_in", "largest_in") else arguments[0]
 
 
 def rule_made_think(target: str, anchor: EvidenceAnchor) -> str:
