@@ -363,3 +363,42 @@ def test_the_tree_that_is_packed(folder, slices, completions, monkeypatch):
     lvlm._packing_is_checked = True
     lvlm.log_probs(lvlm.encode(slices), QUERIES, completions)
     assert [parent for parent, _ in seen[0]] == [PREFIX, 0, 0, PREFIX, 3, PREFIX, 5, 5, 5]
+
+
+def alike(completions):
+    """The first query's completions begin with the same tokens; the last query has one of them twice."""
+    common = torch.tensor([30, 31, 32])
+    first = [torch.cat([common, completions[0][0]]), torch.cat([common, completions[0][1]]), common[:2]]
+    return [first, completions[1], [*completions[2], completions[2][0]]]
+
+
+@pytest.mark.parametrize("packing", ["split", "dense"])
+def test_completions_that_begin_alike_have_the_numbers_and_gradients_of_separate_ones(
+    folder, slices, completions, packing
+):
+    lvlm = VolumeLVLM(folder, packing=packing)
+    lvlm.load().qwen.double()
+    lvlm.unfreeze()
+    expected = all_naive(lvlm, slices.double(), alike(completions))
+    found = flat(lvlm.log_probs(lvlm.encode(slices.double()), QUERIES, alike(completions)))
+    assert (found - expected).abs().max() < 1e-9
+    wanted, given = gradients(lvlm, expected), gradients(lvlm, found)
+    for name, gradient in wanted.items():
+        # The vision tower rotates in float32.
+        assert (given[name] - gradient).abs().max() <= 1e-6 * (1 + gradient.abs().max()), name
+
+
+def test_what_completions_begin_with_is_computed_once(folder, slices, completions, monkeypatch):
+    lengths = []
+
+    def noted(*arguments):
+        tree = pack_tree(*arguments)
+        lengths.append(len(tree.ids) - len(arguments[0]) - sum(len(ids) for parent, ids in arguments[2] if parent < 0))
+        return tree
+
+    monkeypatch.setattr(log_probs_module, "pack_tree", noted)
+    lvlm = VolumeLVLM(folder)
+    lvlm._packing_is_checked = True
+    lvlm.log_probs(lvlm.encode(slices), QUERIES, alike(completions))
+    # 30 31 | 32 | 7 and 3 tokens; 5; 4, 9 and 1 with the first of them once.
+    assert lengths == [2 + 1 + 7 + 3 + 5 + 4 + 9 + 1]

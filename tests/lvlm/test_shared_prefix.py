@@ -1,6 +1,6 @@
 import pytest
 import torch
-from medvol_r1.lvlm.shared_prefix import PREFIX, pack_tree
+from medvol_r1.lvlm.shared_prefix import PREFIX, pack_tree, shared_beginnings
 
 PREFIX_IDS = torch.tensor([10, 11, 12])
 POSITIONS = torch.tensor([[0, 1, 1], [0, 1, 2], [0, 1, 2]])  # next position: 3
@@ -41,3 +41,22 @@ def test_golden_tree():
 def test_bad_branches(branches):
     with pytest.raises(ValueError, match="must be -1"):
         pack_tree(PREFIX_IDS, POSITIONS, [(parent, torch.tensor(ids)) for parent, ids in branches])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_paths_of_shared_beginnings_spell_the_completions(seed):
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(1, 7, (8,), generator=generator).tolist()
+    completions = [torch.randint(0, 2, (length,), generator=generator).tolist() for length in lengths]
+    branches, paths = shared_beginnings(completions, parent=3, first=4)
+    for completion, path in zip(completions, paths, strict=True):
+        assert sum((branches[index - 4][1] for index in path), []) == completion
+        assert [branches[index - 4][0] for index in path] == [3, *path[:-1]]
+    # No token stands twice: no two branches of one parent begin alike.
+    begins = [(parent, ids[0]) for parent, ids in branches]
+    assert len(set(begins)) == len(begins)
+
+
+def test_an_empty_completion():
+    with pytest.raises(ValueError, match="A completion is empty"):
+        shared_beginnings([[1], []], parent=0, first=1)

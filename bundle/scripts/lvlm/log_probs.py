@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from transformers import Qwen3VLForConditionalGeneration
 
 from .encoded_volume import EncodedVolume, hidden_states
-from .shared_prefix import PREFIX, pack_tree
+from .shared_prefix import PREFIX, pack_tree, shared_beginnings
 
 Packing = Literal["split", "dense", "none"]
 PACKINGS: tuple[Packing, ...] = get_args(Packing)
@@ -140,12 +140,15 @@ def _packed(
 ) -> list[list[torch.Tensor]]:
     """All completions in one sequence."""
     branches: list[tuple[int, torch.Tensor]] = []
+    paths: list[list[list[int]]] = []  # for each query the branches of each completion
     wanted: list[int] = []
     for tail, answers in zip(tails, completions, strict=True):
         query = len(branches)
         branches.append((PREFIX, tail))
-        wanted += range(len(branches), len(branches) + len(answers))
-        branches += [(query, ids) for ids in answers]
+        shared, paths_of_query = shared_beginnings([ids.tolist() for ids in answers], query, query + 1)
+        wanted += range(query + 1, query + 1 + len(shared))
+        branches += [(parent, torch.tensor(ids, device=tail.device)) for parent, ids in shared]
+        paths.append(paths_of_query)
     if not wanted:
         return [[] for _ in tails]
     tree = pack_tree(volume.prefix_ids, volume.position_ids, branches)
@@ -159,8 +162,9 @@ def _packed(
     )[0]
     targets = [branches[branch][1] for branch in wanted]
     index = torch.cat([tree.predicted_by[branch] for branch in wanted])
-    flat = iter(log_probs_of_hidden(base, hidden[index], torch.cat(targets)).split([len(ids) for ids in targets]))
-    return [[next(flat) for _ in answers] for answers in completions]
+    flat = log_probs_of_hidden(base, hidden[index], torch.cat(targets)).split([len(ids) for ids in targets])
+    found = dict(zip(wanted, flat, strict=True))
+    return [[torch.cat([found[branch] for branch in path]) for path in of_query] for of_query in paths]
 
 
 def _alone(

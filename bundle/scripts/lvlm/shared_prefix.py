@@ -8,11 +8,15 @@ its own ancestors only, and its positions start where its parent's end, as if it
              |             +-- completion 1.2
              +-- query 2 ----- completion 2.1
 
+Completions of a query begin alike (the form of an answer, often the slice), and what is common is computed once too:
+a branch then is a stretch of tokens that some completions share (`shared_beginnings`).
+
 The token log-probabilities are equal to those of the separate sequences (tests: 1e-9 in float64).
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,3 +129,46 @@ def pack_tree(
         tuple(starts),
         tuple(predicted_by),
     )
+
+
+def shared_beginnings(
+    completions: Sequence[Sequence[int]], parent: int, first: int
+) -> tuple[list[tuple[int, Sequence[int]]], list[list[int]]]:
+    """Completions of one query as branches, what several of them begin with as one.
+
+    Behind branch 4, the completions 7 8 9, 7 8 5 and 7 8 9 again:
+
+    >>> shared_beginnings([[7, 8, 9], [7, 8, 5], [7, 8, 9]], parent=4, first=5)
+    ([(4, [7, 8]), (5, [9]), (5, [5])], [[5, 6], [5, 7], [5, 6]])
+
+    Args:
+        completions: token ids, none of them empty.
+        parent: index of the branch that all follow.
+        first: index of the first branch that is made.
+
+    Returns:
+        The branches as `pack_tree` takes them, and for each completion the indices of those that it consists of.
+
+    Raises:
+        ValueError: an empty completion.
+    """
+    if not all(map(len, completions)):
+        raise ValueError("A completion is empty; each has at least the token that ends it.")
+    branches: list[tuple[int, Sequence[int]]] = []
+    paths: list[list[int]] = [[] for _ in completions]
+
+    def grow(parent: int, members: Sequence[int], depth: int) -> None:
+        by_next: dict[int, list[int]] = {}
+        for number in members:
+            if len(completions[number]) > depth:
+                by_next.setdefault(completions[number][depth], []).append(number)
+        for alike in by_next.values():
+            common = os.path.commonprefix([completions[number][depth:] for number in alike])
+            index = first + len(branches)
+            branches.append((parent, common))
+            for number in alike:
+                paths[number].append(index)
+            grow(index, alike, depth + len(common))
+
+    grow(parent, range(len(completions)), 0)
+    return branches, paths
