@@ -90,6 +90,27 @@ def test_any_function_of_trl_s_contract_is_a_reward(weights, tmp_path):
     assert total.value == pytest.approx(sum(len(text.split()) for text in item.texts) / len(item.texts))
 
 
+def test_an_average_of_the_weights_is_validated_saved_and_goes_on(weights, tmp_path):
+    vowels = {"reward#terms#vowels": {"_target_": "toy_rewards.VowelReward"}, "reward#weights#vowels": 1.0}
+    half = {"ema_momentum": 0.5, "learning_rate": 0.01, "warmup_ratio": 0.0, "num_generations": 4, **vowels, **weights}
+    average = VolumeLVLM(weights["lvlm_path"]).load().state_dict()
+    for steps in (1, 2):  # the second run goes on from the first one's average, not from its weights
+        stack = [CONFIG, BUNDLE / "configs" / "averaged_weights.json"]
+        workflow = workflow_of(stack, tmp_path, max_steps=steps, **half)
+        workflow.run()
+        trained = workflow.parser.get_parsed_content("network").state_dict()
+        saved = VolumeLVLM(str(tmp_path / "lvlm")).load().state_dict()
+        moved = 0.0
+        for name, weight in saved.items():
+            expected = (average[name] + trained[name]) / 2
+            assert torch.allclose(weight.float(), expected.float(), atol=1e-6), name
+            moved = max(moved, (trained[name] - expected).abs().max().item())
+        assert moved > 1e-3
+        validated = workflow.parser.get_parsed_content("validate#evaluator").network.state_dict()
+        assert all(torch.equal(validated[name], weight) for name, weight in saved.items())
+        average = saved
+
+
 def test_several_processes_are_refused_before_anything_is_written(weights, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RuntimeError) as failed:
