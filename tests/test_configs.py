@@ -10,9 +10,8 @@ import pytest
 import torch
 from medvol_r1.datasets.demo_cases import write_demo_cases
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out, workflows
 from monai.bundle.config_item import ComponentLocator
-from monai.bundle.workflows import _reject_executable_logging_config
 from monai.utils import optional_import
 from tiny_models import save_random_lvlm
 
@@ -214,4 +213,7 @@ def test_the_inference_config_stands_alone():
 
 
 def test_logging_is_accepted_by_monai():
-    _reject_executable_logging_config(str(BUNDLE / "configs" / "logging.conf"))
+    reject = getattr(workflows, "_reject_executable_logging_config", None)
+    if reject is None:
+        pytest.skip("this MONAI, before 1.6, takes any logging configuration")
+    reject(str(BUNDLE / "configs" / "logging.conf"))
