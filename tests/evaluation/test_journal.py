@@ -47,6 +47,26 @@ def test_a_line_that_was_cut_off_counts_for_nothing_and_the_next_one_is_whole(tm
     assert ScoreJournal(tmp_path, SETTINGS).pending(VOLUMES) == VOLUMES[2:]
 
 
+def test_each_process_keeps_its_own_and_any_number_of_them_goes_on(tmp_path, monkeypatch):
+    def of_process(rank):
+        monkeypatch.setattr("ignite.distributed.get_rank", lambda: rank)
+        return ScoreJournal(tmp_path, SETTINGS)
+
+    first = of_process(0)
+    append(first, "a")
+    with (tmp_path / "finished.1.jsonl").open("a") as file:
+        file.write('{"case": "b", "rows": [')
+    third = of_process(2)  # leaves the files of the others as they are
+    assert third.pending(VOLUMES) == VOLUMES[1:] and (tmp_path / "finished.1.jsonl").stat().st_size > 0
+    second = of_process(1)
+    append(second, "b")
+    append(third, "c")
+    assert first.pending(VOLUMES) == VOLUMES[1:]
+    first.wait_for_others()
+    assert [one["case"] for one in first.rows(VOLUMES)] == ["a0", "a1", "b0", "b1", "c0", "c1"]
+    assert of_process(0).pending(VOLUMES) == []
+
+
 def test_other_settings_are_refused_with_their_names(tmp_path):
     ScoreJournal(tmp_path, SETTINGS)
     with pytest.raises(SettingsError, match="`lvlm` is '0123' there, '4567' now. Give another `output_dir`, or remove"):

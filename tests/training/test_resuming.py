@@ -1,18 +1,14 @@
 """A run that is stopped, killed and goes on ends with the weights of one that never was, bit for bit on a CPU."""
 
 import logging
-import multiprocessing
 import os
 import random
 import signal
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
-from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.training.resuming import (
     RandomStates,
     ResumableRun,
@@ -20,144 +16,10 @@ from medvol_r1.training.resuming import (
     StopAtSigterm,
     replaced_checkpoint,
 )
-from monai.bundle import ConfigWorkflow
 from monai.engines import SupervisedTrainer
-from monai.engines.utils import IterationEvents
 from monai.handlers import LrScheduleHandler
-from safetensors.torch import load_file
-from tiny_models import save_random_lvlm
+from training_runs import RUNS, STEPS, assert_equal, result_of, state_of
 from transformers import get_cosine_schedule_with_warmup
-
-BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
-STEPS = 6
-# Three volumes in batches of two: the second batch of each pass is shorter, and six steps are three passes.
-VOLUMES = {
-    "max_steps": STEPS,
-    "validate_every": 4,
-    "checkpoint_every": 2,
-    "batch_size": 2,
-    "num_slices": 3,
-    "slice_size": 32,
-    "validation_volumes": 1,
-    "subsets": ["organs"],
-    "train_dataset#num_volumes": 3,
-}
-RUNS = {
-    "train.json": VOLUMES
-    | {"queries_per_volume": 1, "lora_rank": 2, "learning_rate": 0.01, "network_def#max_new_tokens": 4},
-    "pretrain_vision.json": VOLUMES,
-    "train_grpo.json": VOLUMES
-    | {
-        "reward#terms#vowels": {"_target_": "toy_rewards.VowelReward"},
-        "reward#weights#vowels": 1.0,
-        "rollouts_every": 100,
-        "queries_per_volume": 1,
-        "num_generations": 3,
-        "num_iterations": 2,
-        "max_new_tokens": 8,
-        "lora_rank": 2,
-        "learning_rate": 0.01,
-    },
-    "train_propagator.json": {
-        "image_size": 32,
-        "random_volumes": 2,
-        "phantom_volumes": 1,
-        "validation_volumes": 1,
-        "epochs": 2,
-        "epoch_length": 3,
-        "warmup_steps": 2,
-        "checkpoint_every": 2,
-        "clips": 2,
-        "clip_lengths": [2],
-        "val_interval": 1,
-    },
-}
-
-
-def train(name, folder, weights, strike=None):
-    """What `monai.bundle run` does with a config, small; a signal reaches the process in the midst of a step."""
-    torch.set_num_threads(1)
-    sys.path.insert(0, str(BUNDLE))
-    models = {"lvlm_path": str(weights / "lvlm")} if name != "train_propagator.json" else {}
-    models |= {"medsam2_path": str(weights / "medsam2")} if name == "train_grpo.json" else {}
-    workflow = ConfigWorkflow(
-        str(BUNDLE / "configs" / name),
-        workflow_type="train",
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        output_dir=str(folder),
-        device="cpu",
-        **models,
-        **RUNS[name],
-    )
-    workflow.initialize()
-    trainer = workflow.parser.get_parsed_content("train#trainer")
-    # A dropout draws from the global generator, whose state must be right as well.
-    for module_name, module in list(trainer.network.named_modules()):
-        if module_name.endswith("lora_dropout"):
-            module["default"] = torch.nn.Dropout(0.2)
-    if strike is not None:
-        number, step = strike
-        struck: list[bool] = []
-
-        def send(engine):
-            if engine.state.iteration == step and not struck:  # several passes a step, one signal
-                struck.append(True)
-                os.kill(os.getpid(), number)
-
-        trainer.add_event_handler(IterationEvents.BACKWARD_COMPLETED, send)
-    workflow.run()
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """Runs `train` in a process of its own; gives its exit code."""
-    weights = tmp_path_factory.mktemp("weights")
-    save_random_lvlm(weights / "lvlm")
-    build_tiny_medsam2().save_pretrained(weights / "medsam2")
-    # The imports, which take longest, are made once: processes are forks of a server that has done nothing else.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["test_resuming"])
-
-    def in_a_process(name, folder, strike=None):
-        process = context.Process(target=train, args=(name, folder, weights, strike))
-        process.start()
-        process.join(300)
-        return process.exitcode
-
-    with pytest.MonkeyPatch.context() as patch:
-        for folder in (Path(__file__).parent, Path(__file__).parents[1]):  # for the server
-            patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
-        yield in_a_process
-
-
-def state_of(folder):
-    return torch.load(folder / "checkpoints" / "checkpoint.pt", weights_only=True)
-
-
-def result_of(folder):
-    """The weights that a finished run saved; None before."""
-    saved = [*folder.glob("lvlm/*.safetensors"), *folder.glob("model/*.safetensors")]
-    return load_file(saved[0]) if saved else None
-
-
-def tensors_of(value, path=""):
-    """Every number in a checkpoint, by where it is."""
-    if isinstance(value, dict):
-        items = value.items()
-    elif isinstance(value, list | tuple):
-        items = enumerate(value)
-    else:
-        return {path: value}
-    return {key: leaf for name, part in items for key, leaf in tensors_of(part, f"{path}/{name}").items()}
-
-
-def assert_equal(one, other):
-    one, other = tensors_of(one), tensors_of(other)
-    assert one.keys() == other.keys()
-    for name, value in one.items():
-        same = torch.equal(value, other[name]) if isinstance(value, torch.Tensor) else value == other[name]
-        assert same, name
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -372,16 +234,16 @@ def test_without_a_signal_or_in_the_last_step_a_run_is_finished():
 def test_sampler_goes_on_behind_what_was_seen():
     whole = ResumableSampler(5, batch_size=2, seed=1)
     passes = [*whole, *whole, *whole]
-    assert sorted(passes[:5]) == list(range(5)) and passes[:5] != passes[5:10]
+    assert [len(batch) for batch in passes] == [2, 2, 1] * 3
+    assert sorted(sum(passes[:3], [])) == list(range(5)) and passes[:3] != passes[3:6]
     engine = Engine(lambda engine, batch: None)
     resumed = ResumableSampler(5, batch_size=2, seed=1)
     resumed.attach(engine)
-    # Batches of a pass: 2, 2 and 1 items. After four of them the second pass has given its first two items.
-    for batches, seen in ((0, 0), (1, 2), (2, 4), (3, 5), (4, 7), (6, 10)):
-        engine.state.iteration = batches
+    for seen in range(7):
+        engine.state.iteration = seen
         engine.fire_event(Events.STARTED)
-        assert len(resumed) == 5 - seen % 5
-        assert [*resumed, *resumed][:5] == passes[seen : seen + 5]
+        assert len(resumed) == 3 - seen % 3
+        assert [*resumed, *resumed][:3] == passes[seen : seen + 3]
 
 
 def test_a_sampler_of_nothing_is_refused():

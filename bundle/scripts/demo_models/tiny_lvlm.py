@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import ignite.distributed as idist
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
@@ -213,15 +214,18 @@ def build_tiny_lvlm(output_dir: str | Path, *, image_size: int = 96, patch_size:
 def ensure_tiny_lvlm(folder: str | Path, *, image_size: int, patch_size: int, seed: int = 0) -> str:
     """The folder, with an untrained small model in it unless one is there already; a new one comes whole or not at all.
 
+    Of several processes the first one makes it, and the others wait.
+
     Raises:
         OSError: the folder holds something else.
     """
     folder = Path(folder)
-    if not (folder / "config.json").is_file():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}_being_written_") as beside:
-            built = build_tiny_lvlm(Path(beside) / "model", image_size=image_size, patch_size=patch_size, seed=seed)
-            built.replace(folder)
+    with idist.one_rank_first():
+        if not (folder / "config.json").is_file():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}_being_written_") as beside:
+                built = build_tiny_lvlm(Path(beside) / "model", image_size=image_size, patch_size=patch_size, seed=seed)
+                built.replace(folder)
     return str(folder)
 
 

@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 
 from ..datasets.datalist import PATHS
 from .query_scores import Outcome
 
 SETTINGS_FILE, FINISHED_FILE, ANSWERS_FOLDER = "settings.json", "finished.jsonl", "answers"
+# What other processes than the first one have finished, by their rank.
+_FINISHED_BY = "finished.{}.jsonl"
 
 
 class SettingsError(ValueError):
@@ -27,6 +30,9 @@ class ScoreJournal:
     `settings.json` says what was evaluated how. `finished.jsonl` has a line for each volume, `{"case", "rows",
     "evidence"}`, written at once when all its queries are scored. `answers/<case>.npz` has the masks of its
     predictions. A line that was cut off by the interruption counts for nothing.
+
+    Of several processes each writes a file of its own, `finished.<rank>.jsonl` but for the first one, and reads all: so
+    the next run may have another number of them.
 
     Args:
         output_dir: made when absent.
@@ -41,15 +47,24 @@ class ScoreJournal:
         self.settings = json.loads(json.dumps(settings))
         self.output_dir.mkdir(parents=True, exist_ok=True)
         known = self.output_dir / SETTINGS_FILE
-        if known.exists():
-            self._compare(json.loads(known.read_text(encoding="utf-8")))
-        else:
-            known.write_text(json.dumps(self.settings, indent=1) + "\n", encoding="utf-8")
-        self._finished = {volume["case"]: volume for volume in self._read()}
+        with idist.one_rank_first():
+            if known.exists():
+                self._compare(json.loads(known.read_text(encoding="utf-8")))
+            else:
+                known.write_text(json.dumps(self.settings, indent=1) + "\n", encoding="utf-8")
+        rank = idist.get_rank()
+        self._own_file = self.output_dir / (FINISHED_FILE if rank == 0 else _FINISHED_BY.format(rank))
+        _remove_torn_line(self._own_file)
+        self._finished = self._read()
 
     def pending(self, volumes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         """The volumes (`datasets.volume_cases.read_volume_cases`) that are still to be done."""
         return [volume for volume in volumes if volume["case"] not in self._finished]
+
+    def wait_for_others(self) -> None:
+        """Returns when all processes are here, and knows what each has finished."""
+        idist.barrier()
+        self._finished = self._read()
 
     def append(self, item: Mapping[str, Any], outcomes: Sequence[Outcome], rows: Sequence[Mapping[str, Any]]) -> None:
         """Keeps what came of a volume's queries, and their rows."""
@@ -60,7 +75,7 @@ class ScoreJournal:
         np.savez_compressed(path, bits=np.packbits(np.stack(masks).reshape(len(masks), -1), axis=1), shape=shape)
         evidence = [None if outcome.evidence is None else dict(outcome.evidence) for outcome in outcomes]
         volume = {"case": item["case"], "rows": list(rows), "evidence": evidence}
-        with (self.output_dir / FINISHED_FILE).open("a", encoding="utf-8") as file:
+        with self._own_file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(volume, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -80,16 +95,12 @@ class ScoreJournal:
     def _answers(self, case: str) -> Path:
         return self.output_dir / ANSWERS_FOLDER / f"{case}.npz"
 
-    def _read(self) -> list[dict[str, Any]]:
-        """Whole lines; what the interruption left of the last one is removed from the file."""
-        path = self.output_dir / FINISHED_FILE
-        if not path.exists():
-            return []
-        *lines, rest = path.read_bytes().split(b"\n")
-        if rest:
-            with path.open("r+b") as file:
-                file.truncate(sum(len(line) + 1 for line in lines))
-        return [json.loads(line) for line in lines]
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """What the whole lines of all files hold, by case."""
+        paths = [self.output_dir / FINISHED_FILE, *sorted(self.output_dir.glob(_FINISHED_BY.format("*")))]
+        lines = [line for path in paths if path.exists() for line in path.read_bytes().split(b"\n")[:-1]]
+        volumes = map(json.loads, lines)
+        return {volume["case"]: volume for volume in volumes}
 
     def _compare(self, before: Mapping[str, Any]) -> None:
         names = [name for name in {**before, **self.settings} if before.get(name) != self.settings.get(name)]
@@ -101,6 +112,14 @@ class ScoreJournal:
                 f"output_dir {self.output_dir} holds results of other settings: {differing}. Give another "
                 "`output_dir`, or remove that folder to begin anew."
             )
+
+
+def _remove_torn_line(path: Path) -> None:
+    """Removes what an interruption left of the last line of a file."""
+    if path.exists():
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(content.rfind(b"\n") + 1)
 
 
 def run_settings(

@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -75,6 +76,8 @@ class ClipLoader:
     A batch: `image` float32 [B,T,R,R] in 0..1; `masks` bool [B,P,T,R,R]; `boxes` float32 [B,P,T,4], jittered xyxy pixel
     edges of the object on each slice (zeros where it is absent). Slice 0 is the key slice.
 
+    Each of several processes makes every batch and goes through its share of the clips.
+
     Args:
         pools: where volumes come from.
         shares: probability of each pool.
@@ -117,6 +120,11 @@ class ClipLoader:
             raise ValueError(
                 f"shares are {list(shares)}; give one non-negative number for each of the {len(pools)} pools"
             )
+        if min_clips < idist.get_world_size():
+            raise ValueError(
+                f"min_clips is {min_clips} for {idist.get_world_size()} processes, which share a batch; give 1 or more "
+                "for each"
+            )
         deepest = min(pool.labels.shape[1] for pool in pools)
         if not clip_lengths or not 1 <= min(clip_lengths) <= max(clip_lengths) <= deepest:
             raise ValueError(f"clip_lengths are {list(clip_lengths)}; 1..{deepest} slices are legal with these pools")
@@ -132,7 +140,8 @@ class ClipLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for position in range(self.first, self.epoch_length):
-            yield self.batch(self.epoch, position)
+            batch = self.batch(self.epoch, position)
+            yield {name: value[idist.get_rank() :: idist.get_world_size()] for name, value in batch.items()}
 
     def clip_length(self, epoch: int) -> int:
         """T in an epoch (1-based)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ignite.distributed as idist
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -26,6 +27,8 @@ class PropagatorLoss(nn.Module):
 
     def forward(self, prediction: ClipPrediction, truth: Tensor, coarse_weight: float = 0.0) -> dict[str, Tensor]:
         """Scalars: `loss`, and without gradient the Dice of the hard masks and the accuracy of the object score.
+
+        Several processes that share a batch get parts, which add up to the scalars of the batch.
 
         Args:
             prediction: of N objects.
@@ -82,5 +85,5 @@ def mask_loss(logits: Tensor, target: Tensor, area: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:
-    """Mean of the chosen values; 0 when none is."""
-    return (values * chosen).sum() / chosen.sum().clamp(min=1)
+    """Mean of the chosen values; 0 when none is. Of several processes, this one's part of the mean over all of them."""
+    return (values * chosen).sum() / idist.all_reduce(chosen.sum()).clamp(min=1)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 import torch.nn.functional as F
 from ignite.engine import Engine, Events
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import Sam2VideoModel
 
+from ..training.distributed import add_up_gradients
 from ..training.non_finite import StopAtNonFinite
 from .clip_network import ClipNetwork, encode_pixels
 from .clips import ClipLoader
@@ -87,10 +89,11 @@ class PropagatorTrainer(SupervisedTrainer):
         prediction = network(batch["image"], batch["boxes"], truth, _falling(progress, engine.truth_until))
         scalars = engine.loss_function(prediction, truth, _falling(progress, engine.coarse_until))
         scalars["loss"].backward()
+        add_up_gradients(network.parameters())
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         nn.utils.clip_grad_norm_(network.parameters(), engine.clip_norm)
         engine.optimizer.step()
-        return {name: value.detach() for name, value in scalars.items()}
+        return {name: idist.all_reduce(value.detach()) for name, value in scalars.items()}
 
 
 class MovingAverage(EMAHandler):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
@@ -25,9 +26,10 @@ from torch.nn.utils.rnn import pad_sequence
 from ..datasets.volume_queries import VolumeQueries
 from ..losses import GRPOLoss, GRPOStatistics
 from ..lvlm.model import VolumeLVLM
+from .distributed import add_up_gradients
 from .non_finite import StopAtNonFinite
 from .reference_policy import ReferencePolicy
-from .rollouts import Rollouts, RolloutSampler
+from .rollouts import Rollouts, RolloutSampler, of_all_processes
 
 
 class GRPOTrainer(SupervisedTrainer):
@@ -99,7 +101,11 @@ class GRPOTrainer(SupervisedTrainer):
     def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> dict[str, Any]:
         """Rollouts of a batch, then the updates; for what the output says, see `grpo_logging.step_scalars`."""
         self.network.eval()
-        rollouts = [self.sampler(self.network, item) for item in batchdata]
+        places = range(idist.get_rank(), idist.get_world_size() * len(batchdata), idist.get_world_size())
+        rollouts = [
+            self.sampler(self.network, item, (engine.state.iteration, place))
+            for place, item in zip(places, batchdata, strict=True)
+        ]
         started = time.perf_counter()
         micro_batches = self._micro_batches(rollouts)
         for _ in range(self.num_iterations):
@@ -110,6 +116,7 @@ class GRPOTrainer(SupervisedTrainer):
             "update": update,
             "update_seconds": time.perf_counter() - started,
             "rollouts": rollouts,
+            "told": of_all_processes(rollouts),
         }
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return engine.state.output
@@ -118,7 +125,7 @@ class GRPOTrainer(SupervisedTrainer):
         """What of the rollouts goes through the network, with what it adds to the loss of the batch."""
         in_sequences = self.loss_function.normalisation == "sequence"
         sizes = [[1 if in_sequences else len(one.ids) for one in volume.flat] for volume in rollouts]
-        total = sum(map(sum, sizes))
+        total = idist.all_reduce(sum(map(sum, sizes)))
         micro_batches = []
         for volume, weights in zip(rollouts, sizes, strict=True):
             keep = torch.ones_like(volume.equal) if self.reference else ~volume.equal
@@ -153,8 +160,9 @@ class GRPOTrainer(SupervisedTrainer):
             (loss * part.share).backward()
             losses.append(loss.item() * part.share)
             statistics.append(seen)
-        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        add_up_gradients(trained)
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         norm = clip_grad_norm_(trained, self.max_grad_norm)
         return Update.of(losses, statistics, norm.item())
 
@@ -189,14 +197,15 @@ class Update(NamedTuple):
 
     @classmethod
     def of(cls, losses: Sequence[float], statistics: Sequence[GRPOStatistics], grad_norm: float) -> Update:
-        """Those of several volumes together; NaN where nothing went through the network."""
-        tokens = sum(seen.tokens.item() for seen in statistics)
+        """Those of several volumes together, of all processes; NaN where nothing went through the network."""
+        tokens = idist.all_reduce(sum(seen.tokens.item() for seen in statistics))
 
         def mean(name: str) -> float:
             total = sum(getattr(seen, name).item() * seen.tokens.item() for seen in statistics)
-            return total / tokens if tokens else float("nan")
+            return idist.all_reduce(float(total)) / tokens if tokens else float("nan")
 
-        return cls(sum(losses), mean("kl"), mean("clip_fraction"), mean("mean_ratio"), grad_norm)
+        loss = idist.all_reduce(float(sum(losses)))
+        return cls(loss, mean("kl"), mean("clip_fraction"), mean("mean_ratio"), grad_norm)
 
 
 @dataclass

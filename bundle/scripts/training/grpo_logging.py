@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -29,19 +30,21 @@ def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
     has terms, each over the completions that it applies to; `policy/...` as in `grpo.Update` and the entropy of the
     next token in nats; `completion/tokens`, and the fraction that was cut at the token limit; the fraction of groups
     with equal rewards; how many targets are on none of the shown slices; how many completions did not parse, by reason;
-    seconds of each part, and completion tokens a second over all parts.
+    seconds of each part, and completion tokens a second over all parts. What several processes did counts together,
+    their seconds as a mean.
 
     Args:
         output: of `GRPOTrainer`.
     """
-    rollouts, update = output["rollouts"], output["update"]
+    rollouts, update = output["told"], output["update"]
     completions = [one for volume in rollouts for one in volume.flat]
     records = [volume.record for volume in rollouts]
     failures = Counter(reason for volume in rollouts for reason in _failures(volume))
     tokens = sum(len(one.ids) for one in completions)
+    processes = idist.get_world_size()
     seconds = {
-        "sampling": sum(volume.sampling_seconds for volume in rollouts),
-        "reward": sum(volume.reward_seconds for volume in rollouts),
+        "sampling": sum(volume.sampling_seconds for volume in rollouts) / processes,
+        "reward": sum(volume.reward_seconds for volume in rollouts) / processes,
         "update": output["update_seconds"],
     }
     earned = {"total": [value for record in records for value in record.totals]}

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
@@ -20,6 +21,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
 
+from .distributed import start_alike
 from .trainable import TrainableWeights
 
 _CHECKPOINT = "checkpoint.pt"
@@ -32,6 +34,9 @@ class ResumableRun:
     states, the number of steps. Everything else is the command's: rates, weight decay, the length of the run. Other
     values than before hold from the next step on, and a run that is long enough has nothing more to do.
 
+    Of several processes the first one writes, and all read, so they need one folder. Begun again with another number of
+    them, a run goes on as well, but for what random generators draw (dropout).
+
     Args:
         trainer: ends after `max_epochs * epoch_length` iterations; its `network` and `optimizer` are resumed.
         lr_scheduler: a function of the step; moved on by a handler of the trainer.
@@ -42,7 +47,8 @@ class ResumableRun:
         parts: what else has a state, by name.
 
     Raises:
-        ValueError: every below 1; in a run, a checkpoint that does not fit what is trained.
+        ValueError: every below 1; in a run, a checkpoint that does not fit what is trained, or that only some of the
+            processes found.
         FloatingPointError: in a run, weights that are not finite; the last good checkpoint stays.
         SystemExit: a run that was stopped by SIGTERM, with 128 + 15, so that what follows a finished run is not done.
     """
@@ -75,6 +81,12 @@ class ResumableRun:
         """Trains from the checkpoint, or from the start, to the end."""
         self._resume()
         state = self.trainer.state
+        if idist.all_reduce(state.iteration, "MIN") < state.iteration:
+            raise ValueError(
+                f"This process goes on from step {state.iteration} of {self.folder}, and another one does not: all "
+                "processes need the same folder (config key `output_dir`)."
+            )
+        start_alike(self.weights.state_dict().values())
         length = state.max_epochs * state.epoch_length
         if state.iteration >= length:
             logging.getLogger(__name__).info(
@@ -91,6 +103,7 @@ class ResumableRun:
                     "learning rate and give the command again: it goes on from the last checkpoint."
                 )
             checkpoint(engine)
+            idist.barrier()  # no process ends, and with it the others, before the file is whole
 
         def due(engine: Engine, step: int) -> bool:
             return step == length or (step % self.every == 0 and step % self.update_every == 0)
@@ -154,7 +167,7 @@ def replaced_checkpoint(folder: str | Path, to_save: Mapping[str, Any]) -> Check
 
 
 class RandomStates:
-    """The states of all random generators, as something that a checkpoint can hold.
+    """The states of all random generators, of every process, as something that a checkpoint can hold.
 
     Args:
         generator: one more than Python's, NumPy's and PyTorch's global ones; None for none.
@@ -166,16 +179,25 @@ class RandomStates:
     def state_dict(self) -> dict[str, Any]:
         """Plain types and tensors, so that `torch.load(weights_only=True)` reads them."""
         name, keys, *rest = np.random.get_state()
-        return {
+        own = {
             "python": random.getstate(),
             "numpy": (name, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest),
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "generator": None if self.generator is None else self.generator.get_state(),
         }
+        return own if idist.get_world_size() == 1 else {"processes": idist.all_gather(own)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts the states back; those of CUDA devices only where there are as many."""
+        """Puts the states back; those of CUDA devices only where there are as many, and none of other processes."""
+        states = state.get("processes", [state])
+        if len(states) != idist.get_world_size():
+            logging.getLogger(__name__).warning(
+                "The checkpoint is of a run in %d processes, this one has %d: random generators begin anew.",
+                *(len(states), idist.get_world_size()),
+            )
+            return
+        state = states[idist.get_rank()]
         random.setstate(state["python"])
         name, keys, *rest = state["numpy"]
         np.random.set_state((name, keys.cpu().numpy().astype(np.uint32), *rest))
@@ -187,7 +209,7 @@ class RandomStates:
 
 
 class StopAtSigterm:
-    """Handler: on SIGTERM finish the update, write a checkpoint and stop.
+    """Handler: on SIGTERM finish the update, write a checkpoint and stop, with all processes when one was told to.
 
     SIGTERM is what a scheduler sends some time before it kills a job. Between two updates everything is in place: the
     weights are new, the schedule has moved on. A second SIGTERM ends the process at once.
@@ -228,7 +250,7 @@ class StopAtSigterm:
         self._leave()
 
     def _stop(self, engine: Engine) -> None:
-        if self._received and engine.state.iteration % self.update_every == 0:
+        if engine.state.iteration % self.update_every == 0 and idist.all_reduce(int(self._received), "MAX"):
             self.save(engine)
             self.stopped = True
             engine.terminate()
@@ -239,16 +261,20 @@ class StopAtSigterm:
             self._before = None
 
 
-class ResumableSampler(Sampler[int]):
-    """The indices of a data set in a fixed random order of each pass, from any batch on.
+class ResumableSampler(Sampler[list[int]]):
+    """The batches of a data set, as lists of indices, in a fixed random order of each pass, from any batch on.
+
+    Each of several processes gets its share of every batch: the batches are those of one process, and when they do not
+    divide, some shares are larger by one. So a share of a short last batch may be empty.
 
     Args:
         num_items: length of the data set.
-        batch_size: items of a batch; the last batch of a pass is shorter when they do not divide.
+        batch_size: items of a batch, of all processes together; the last batch of a pass is shorter when they do not
+            divide.
         seed: of the order.
 
     Raises:
-        ValueError: nothing to train on, or a batch_size below 1.
+        ValueError: nothing to train on, a batch_size below 1, or less than one item of a batch for each process.
     """
 
     def __init__(self, num_items: int, batch_size: int, seed: int = 0) -> None:
@@ -256,24 +282,33 @@ class ResumableSampler(Sampler[int]):
             raise ValueError(f"Nothing to train on: the data set has {num_items} items.")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 item or more.")
+        self.rank, self.processes = idist.get_rank(), idist.get_world_size()
+        if batch_size < self.processes:
+            raise ValueError(
+                f"batch_size is {batch_size} for {self.processes} processes, which share a batch; give 1 item or more "
+                "for each."
+            )
         self.num_items, self.batch_size, self.seed = num_items, batch_size, seed
         self._passes = self._first = 0
 
-    def __iter__(self) -> Iterator[int]:
+    def __iter__(self) -> Iterator[list[int]]:
         generator = torch.Generator().manual_seed(self.seed + self._passes)
-        order = torch.randperm(self.num_items, generator=generator).tolist()[self._first :]
+        order = torch.randperm(self.num_items, generator=generator).tolist()
+        starts = range(self._first * self.batch_size, self.num_items, self.batch_size)
         self._passes, self._first = self._passes + 1, 0
-        return iter(order)
+        return iter([order[start : start + self.batch_size][self.rank :: self.processes] for start in starts])
 
     def __len__(self) -> int:
-        return self.num_items - self._first
+        return self._batches_a_pass - self._first
+
+    @property
+    def _batches_a_pass(self) -> int:
+        return -(-self.num_items // self.batch_size)
 
     def attach(self, engine: Engine) -> None:
         """Lets a resumed engine start behind the batches that it has already seen."""
 
         def skip_seen() -> None:
-            batches_a_pass = -(-self.num_items // self.batch_size)
-            self._passes, batches = divmod(engine.state.iteration, batches_a_pass)
-            self._first = batches * self.batch_size
+            self._passes, self._first = divmod(engine.state.iteration, self._batches_a_pass)
 
         engine.add_event_handler(Events.STARTED, skip_seen)

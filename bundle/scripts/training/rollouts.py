@@ -6,10 +6,12 @@ The volume's prefix is encoded once and shared by all K x G completions.
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
+import ignite.distributed as idist
 import torch
 from torch import Tensor
 
@@ -28,7 +30,7 @@ class Rollouts:
 
     Args:
         item: the volume and its queries.
-        volume: the prefix that they were sampled behind; it holds no gradient.
+        volume: the prefix that they were sampled behind; it holds no gradient. None in rollouts of another process.
         completions: K lists of G.
         rewards: float32 [K, G]; NaN where the reward does not apply.
         advantages: float32 [K, G]; 0 in a group of equal rewards, and where the reward does not apply.
@@ -38,7 +40,7 @@ class Rollouts:
     """
 
     item: VolumeQueries
-    volume: EncodedVolume
+    volume: EncodedVolume | None
     completions: Sequence[Sequence[Completion]]
     rewards: Tensor
     advantages: Tensor
@@ -69,6 +71,8 @@ class RolloutSampler:
         sampling: how tokens are drawn; default: temperature 1, all tokens.
         scale_advantages: divide by the group's standard deviation (paper, Eq. 2).
         generator: of the draws, on the network's device; its state belongs in checkpoints.
+        draws_by_volume: the generator is set for each volume, by its own seed, the step, and the volume's place in the
+            batch. So it does not matter which process samples, nor what it has sampled before.
         bf16: the language model under bfloat16 autocast, as in the update.
 
     Raises:
@@ -83,6 +87,7 @@ class RolloutSampler:
         sampling: Sampling | None = None,
         scale_advantages: bool = True,
         generator: torch.Generator | None = None,
+        draws_by_volume: bool = False,
         bf16: bool = False,
     ) -> None:
         if num_generations < 2:
@@ -94,17 +99,23 @@ class RolloutSampler:
         if sampling.temperature == 0:
             raise ValueError("Greedy completions of a query are all equal; give a `temperature` above 0 (1 is usual).")
         self.reward, self.num_generations, self.sampling = reward, num_generations, sampling
+        if draws_by_volume and generator is None:
+            raise ValueError("draws_by_volume is true without a generator, whose seed it needs; give `generator`.")
         self.scale_advantages, self.generator, self.bf16 = scale_advantages, generator, bf16
+        self._seed = generator.initial_seed() if draws_by_volume else None
 
     @torch.no_grad()
-    def __call__(self, network: VolumeLVLM, item: VolumeQueries) -> Rollouts:
+    def __call__(self, network: VolumeLVLM, item: VolumeQueries, place: tuple[int, int] = (1, 0)) -> Rollouts:
         """G completions of each query of a volume, with their rewards and advantages.
 
         Args:
             network: the policy, in evaluation mode.
             item: the volume and its K queries.
+            place: the step, and where in its batch the volume is.
         """
         started = time.perf_counter()
+        if self._seed is not None:
+            self.generator.manual_seed(zlib.crc32(f"{self._seed} {place}".encode()))
         volume = network.encode(item.slices)
         with torch.autocast(volume.prefix_ids.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             completions = network.generate(
@@ -139,6 +150,20 @@ class RolloutSampler:
             sampling_seconds=sampled - started,
             reward_seconds=time.perf_counter() - sampled,
         )
+
+
+def of_all_processes(rollouts: Sequence[Rollouts]) -> Sequence[Rollouts]:
+    """Those of all processes, to be told of; where there are several, without the voxels, which are too much to send.
+
+    Of each mask one voxel is left, that says whether there is a target, and of each slice one.
+    """
+    if idist.get_world_size() == 1:
+        return rollouts
+    light = []
+    for one in rollouts:
+        slices, masks = one.item.slices.flatten(1)[:, :1].clone(), one.item.masks.any(-1, True).any(-2, True)
+        light.append(replace(one, volume=None, item=replace(one.item, slices=slices, masks=masks)))
+    return list(chain.from_iterable(idist.all_gather(light)))
 
 
 def _advantages(rewards: Tensor, scale: bool) -> Tensor:

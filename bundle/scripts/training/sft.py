@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import ignite.distributed as idist
 import torch
 from ignite.engine import Engine
 from monai.engines import SupervisedTrainer
@@ -20,14 +21,16 @@ from torch.nn.utils import clip_grad_norm_
 
 from ..datasets.volume_queries import VolumeQueries
 from ..lvlm.volume_batch import pack_queries
+from .distributed import add_up_gradients
 from .non_finite import StopAtNonFinite
 
 
 class SFTTrainer(SupervisedTrainer):
     """Cross-entropy on the completions of a batch of volumes; prompts are not trained on.
 
-    The loss is the mean over all completion tokens of the batch. `volumes_per_forward` volumes at a time go forward and
-    backward, so the batch size sets the gradient and not the memory; `accumulation_steps` batches make one update.
+    The loss is the mean over all completion tokens of the batch, over all processes that share it.
+    `volumes_per_forward` volumes at a time go forward and backward, so the batch size sets the gradient and not the
+    memory; `accumulation_steps` batches make one update.
 
     Args:
         device: of the network.
@@ -86,17 +89,20 @@ class SFTTrainer(SupervisedTrainer):
         self.network.train()
         prompts = self.network.prompts
         targets = [[prompts.completion_ids(text) for text in item.completions] for item in batchdata]
-        num_tokens = sum(len(ids) for item in targets for ids in item)
+        num_tokens = idist.all_reduce(sum(len(ids) for item in targets for ids in item))  # of all processes
         loss = torch.zeros((), device=self.state.device)
         for start in range(0, len(batchdata), self.volumes_per_forward):
             part = slice(start, start + self.volumes_per_forward)
             share = self._loss_sum(batchdata[part], targets[part]) / num_tokens
             (share / self.accumulation_steps).backward()
             loss += share.detach()
-        engine.state.output = {CommonKeys.LOSS: loss.item(), "tokens": num_tokens}
+        engine.state.output = {CommonKeys.LOSS: idist.all_reduce(loss.item()), "tokens": num_tokens}
+        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        is_due = (position + 1) % self.accumulation_steps == 0 or position + 1 == engine.state.epoch_length
+        if is_due:
+            add_up_gradients(trained)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        if (position + 1) % self.accumulation_steps == 0 or position + 1 == engine.state.epoch_length:
-            trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        if is_due:
             engine.state.output["grad_norm"] = clip_grad_norm_(trained, self.max_grad_norm).item()
             self.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from ignite.engine import Engine, Events
 from ignite.metrics import Average
+from ignite.metrics.metric import sync_all_reduce
 from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
 from torch import nn
@@ -119,5 +120,6 @@ class _AverageOfMany(Average):
         if len(output):
             super().update(output)
 
+    @sync_all_reduce("accumulator", "num_examples")
     def compute(self) -> float:
-        return float(super().compute()) if self.num_examples else float("nan")
+        return float(self.accumulator / self.num_examples) if self.num_examples else float("nan")
