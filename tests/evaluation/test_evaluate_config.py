@@ -135,22 +135,39 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_numbers(evaluate, tmp_pat
     assert (cut / "metrics.json").read_bytes() == before
 
 
+def started(module, configs, folder, datalist, **variables):
+    """A run of the config as a program of its own, when it has ended."""
+    command = [sys.executable, *module, "run", "--config_file", str(configs), "--device", "cpu"]
+    command += ["--output_dir", str(folder), "--datalist", str(datalist)]
+    path = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **variables}
+    return subprocess.run(command, cwd=ROOT / "bundle", env=environment, capture_output=True, text=True, timeout=300)
+
+
 @pytest.mark.slow
 def test_a_killed_process_goes_on_and_gives_the_same_numbers(evaluate, tmp_path, phantoms):
     whole = evaluate(out="whole", changes=dying())
     (tmp_path / "encoded").unlink()
     configs = [*CONFIGS, str(tmp_path / "stubs.json"), str(tmp_path / "changes.json")]
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(configs)]
-    command += ["--output_dir", str(tmp_path / "cut"), "--datalist", str(phantoms)]
-    path = os.pathsep.join([str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "DIE_AFTER": "3", "DIE_HARD": "1"}
-    killed = subprocess.run(command, cwd=ROOT / "bundle", env=environment, capture_output=True, timeout=300)
+    killed = started(["-m", "monai.bundle"], configs, tmp_path / "cut", phantoms, DIE_AFTER="3", DIE_HARD="1")
     assert killed.returncode == -signal.SIGKILL
     done = len((tmp_path / "cut" / "finished.jsonl").read_text().splitlines())
     assert 2 <= done <= 3
     evaluate(out="cut", changes=dying())
     assert (tmp_path / "encoded").read_text().count("volume") == 3 + (4 - done)
     assert (tmp_path / "cut" / "metrics.json").read_text() == (whole / "metrics.json").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_share_the_volumes_and_give_the_numbers_of_one(evaluate, tmp_path, phantoms):
+    one, two = evaluate("--device", "cpu", out="one"), tmp_path / "two"
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "monai.bundle"]
+    ended = started(torchrun, [*CONFIGS, str(tmp_path / "stubs.json"), "configs/multi_gpu.json"], two, phantoms)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("written to") == 1
+    assert [len((two / name).read_text().splitlines()) for name in ("finished.jsonl", "finished.1.jsonl")] == [2, 2]
+    assert (two / "metrics.json").read_text() == (one / "metrics.json").read_text()
+    assert [row["case"] for row in rows_of(two)] == [row["case"] for row in rows_of(one)]
 
 
 def test_another_setting_in_the_same_folder_is_refused(evaluate, tmp_path):

@@ -11,6 +11,9 @@ from training_runs import STEPS, assert_equal, result_of, state_of, tensors_of
 
 # Batches of three and then two of five volumes for two processes: shares of 2 and 1, 1 and 1.
 UNEVEN = {"train_dataset#num_volumes": 5, "batch_size": 3, "max_steps": 4, "learning_rate": 0.001, "dropout": 0.0}
+# Adam and clipping would hide a gradient that is too large by a factor; stage 2 has its norm among the curves.
+SGD = {"_target_": "torch.optim.SGD", "params": "$[w for w in @network.parameters() if w.requires_grad]", "lr": 0.1}
+PLAIN = {"train.json": {"optimizer": SGD, "max_grad_norm": 1000.0}, "train_grpo.json": {}}
 
 
 def scalars_of(folder):
@@ -21,14 +24,14 @@ def scalars_of(folder):
 @pytest.mark.parametrize("name", ["train.json", "train_grpo.json"])
 def test_two_processes_train_to_the_weights_of_one(run, name, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
-    assert run.together(name, one, processes=1, **UNEVEN) == [0]
-    assert run.together(name, two, processes=2, **UNEVEN) == [0, 0]
+    for folder, processes in ((one, 1), (two, 2)):
+        assert run.together(name, folder, processes, **UNEVEN, **PLAIN[name]) == [0] * processes
     weights, expected = result_of(two), result_of(one)
     assert weights.keys() == expected.keys()
     for key, weight in weights.items():
         torch.testing.assert_close(weight, expected[key], rtol=0, atol=1e-5)
-    start = {key: weight for key, weight in expected.items() if "lora_B" in key}
-    assert max(weight.abs().max() for weight in start.values()) > 1e-3  # an adapter begins at 0: it was learned
+    learned = [weight.abs().max() for key, weight in expected.items() if "lora_B" in key]  # an adapter begins at 0
+    assert max(learned) > 1e-3
     # What is told is of both, and by one: rewards and losses, validation, in a single file of events.
     assert len(list((two / "tensorboard").iterdir())) == len(list((one / "tensorboard").iterdir()))
     told, expected = scalars_of(two), scalars_of(one)
@@ -57,7 +60,7 @@ def test_two_processes_are_stopped_and_killed_and_go_on_to_the_same_weights(run,
 
 
 def test_a_propagator_is_trained_by_two_processes(run, tmp_path):
-    options = {"random_volumes": 2, "validation_volumes": 2, "epochs": 1, "clip_lengths": [1]}
+    options = {"validation_volumes": 2, "epochs": 1, "clips": 3, "clip_lengths": [1], "optimizer": SGD}
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         assert run.together("train_propagator.json", folder, processes=processes, **options) == [0] * processes

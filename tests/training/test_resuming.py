@@ -127,6 +127,19 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert saved["trainer"]["iteration"] == 2 and saved["network"]["weight"].isfinite()
 
 
+def test_what_ended_a_process_is_left_for_torchrun(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "error.json"))
+    run, _ = small_run(tmp_path, steps=2)
+
+    def fail():
+        raise ValueError("case_7.nii.gz is damaged")
+
+    run.trainer.add_event_handler(Events.ITERATION_STARTED, fail)
+    with pytest.raises(ValueError, match="case_7"):
+        run.run()
+    assert "ValueError: case_7.nii.gz is damaged" in (tmp_path / "error.json").read_text()
+
+
 def test_inside_an_update_of_several_batches_nothing_is_saved(tmp_path):
     run, _ = small_run(tmp_path, steps=7, every=1, update_every=3)
     saved = []

@@ -17,6 +17,7 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import Checkpoint, DiskSaver
 from monai.engines import Trainer
+from torch.distributed.elastic.multiprocessing.errors import record
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Sampler
@@ -77,6 +78,7 @@ class ResumableRun:
             **(parts or {}),
         }
 
+    @record  # for torchrun: what ended the process that failed first stands in its summary
     def run(self) -> None:
         """Trains from the checkpoint, or from the start, to the end."""
         self._resume()
