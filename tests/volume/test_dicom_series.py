@@ -285,3 +285,14 @@ def test_a_nifti_label_lies_on_a_series(tmp_path):
     loaded = LoadVolumed(("image", "label"))({"image": tmp_path / "ct", "label": path})
     assert np.array_equal(loaded["label"][0], label)
     assert loaded["image"].meta["filename_or_obj"] == str(tmp_path / "ct")
+
+
+def test_a_label_in_the_order_of_another_tool_says_so(tmp_path):
+    """dcm2niix stores the rows from the last to the first."""
+    write_series(tmp_path / "ct")
+    turned = affine_of() @ np.array([[1, 0, 0, 0], [0, -1, 0, 9], [0, 0, 1, 0], [0, 0, 0, 1]])
+    path = write_nifti(tmp_path / "label.nii.gz", (ct_values()[:, ::-1] > 0).astype(np.uint8), turned)
+    with pytest.raises(
+        ValueError, match=r"on one grid, but .* \(LAS and LPS; dcm2niix .*name the volume that it"
+    ):
+        LoadVolumed(("image", "label"))({"image": tmp_path / "ct", "label": path})

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import nibabel as nib
 import numpy as np
+from nibabel.orientations import inv_ornt_aff, io_orientation, ornt_transform
 
 from .failures import VolumeError
 
@@ -46,19 +47,37 @@ def check_same_grid(label: Grid, image: Grid) -> None:
         VolumeError: "label_mismatch", when the shapes differ or a corner is off by more than a tenth of a voxel.
     """
     names = f"label {label.path} and image {image.path}"
+    allowed_mm = _ALLOWED_SHIFT * np.linalg.norm(image.affine[:3, :3], axis=0).min()
+    if _in_another_order(label, image, allowed_mm):
+        axes = ["".join(nib.aff2axcodes(grid.affine)) for grid in (label, image)]
+        raise VolumeError(
+            "label_mismatch",
+            f"{names} lie on one grid, but their axes run in other directions ({axes[0]} and {axes[1]}; dcm2niix turns "
+            "the rows of DICOM around): save the label in the order of the image, or name the volume that it was drawn "
+            "on as `image`",
+        )
     if label.shape != image.shape:
         raise VolumeError(
             "label_mismatch",
             f"{names} have shapes {label.shape} and {image.shape}; resample the label to the image's grid",
         )
     shift_mm = _shift_mm(label.shape, label.affine, image.affine)
-    allowed_mm = _ALLOWED_SHIFT * np.linalg.norm(image.affine[:3, :3], axis=0).min()
     if shift_mm > allowed_mm:
         raise VolumeError(
             "label_mismatch",
             f"{names} have different affines: a corner is off by {shift_mm:.3g} mm, at most {allowed_mm:.3g} mm is "
             "legal; resample the label to the image's grid, or correct its header",
         )
+
+
+def _in_another_order(label: Grid, image: Grid, allowed_mm: float) -> bool:
+    """Whether the voxels of a label are those of its image, with axes permuted or flipped."""
+    turn = ornt_transform(io_orientation(label.affine), io_orientation(image.affine))
+    if np.array_equal(turn, [[0, 1], [1, 1], [2, 1]]):
+        return False
+    shape = tuple(label.shape[axis] for axis in np.argsort(turn[:, 0]))
+    affine = label.affine @ inv_ornt_aff(turn, label.shape)
+    return shape == image.shape and _shift_mm(shape, affine, image.affine) <= allowed_mm
 
 
 def _shift_mm(shape: Sequence[int], first: np.ndarray, second: np.ndarray) -> float:
