@@ -193,3 +193,18 @@ def test_targets_between_the_shown_slices_and_absent_ones_are_asked_in_their_sha
 def test_no_share_is_refused(listed):
     with pytest.raises(ValueError, match="absent_fraction is 1.0"):
         ListedVolumes(listed, 10, 48, absent_fraction=1.0)
+
+
+def test_a_dicom_series_is_the_volume_of_its_nifti(tmp_path):
+    files = pytest.importorskip("dicom_files", reason="needs the extra `dicom`")
+    values, affine = files.ct_values(), files.affine_of()
+    files.write_series(tmp_path / "series", values, affine)
+    files.write_nifti(tmp_path / "ct.nii.gz", values, affine)
+    files.write_nifti(tmp_path / "label.nii.gz", (values > 500).astype(np.uint8), affine)
+    items = []
+    for image in ("series", "ct.nii.gz"):
+        entry = {"image": image, "label": "label.nii.gz", "query": "bone"}
+        (tmp_path / "train.json").write_text(json.dumps([entry]))
+        items.append(ListedVolumes(tmp_path / "train.json", num_slices=4, slice_size=16)[0])
+    assert torch.equal(items[0].slices, items[1].slices) and torch.equal(items[0].masks, items[1].masks)
+    assert items[0].completions == items[1].completions

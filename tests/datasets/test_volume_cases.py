@@ -167,3 +167,16 @@ def test_without_a_datalist_there_is_the_demo_or_an_error(tmp_path):
     assert [volume["image"] for volume in volumes] == [str(tmp_path / "a.nii")]
     with pytest.raises(DatalistError, match="nothing to do; give `datalist`"):
         read_volume_cases(None)
+
+
+def test_a_dicom_series_has_the_targets_of_its_nifti(tmp_path):
+    files = pytest.importorskip("dicom_files", reason="needs the extra `dicom`")
+    values, affine = files.ct_values(), files.affine_of(turn_degrees=20)
+    files.write_series(tmp_path / "series", values, affine)
+    files.write_nifti(tmp_path / "ct.nii.gz", values, affine)
+    files.write_nifti(tmp_path / "label.nii.gz", (values > 500).astype(np.uint8), affine)
+    entries = [{"image": image, "label": "label.nii.gz", "query": "bone"} for image in ("series", "ct.nii.gz")]
+    series, nifti = prepared(tmp_path, entries)
+    assert torch.equal(series["image"].as_tensor(), nifti["image"].as_tensor())
+    assert np.array_equal(series["targets"][0].shown, nifti["targets"][0].shown)
+    assert np.array_equal(series["targets"][0].source.full(), nifti["targets"][0].source.full())

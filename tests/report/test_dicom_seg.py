@@ -156,6 +156,12 @@ def test_what_it_must_refer_to_is_named(tmp_path, keyword):
         dicom_seg(find_series(tmp_path), a_mask(), "liver", "the liver")
 
 
+def test_what_highdicom_refuses_names_the_series(tmp_path):
+    write_series(tmp_path, PatientSex="X")
+    with pytest.raises(ValueError, match=f"headers of the series {tmp_path}: 'X' .*`save_dicom_seg`"):
+        dicom_seg(find_series(tmp_path), a_mask(), "liver", "the liver")
+
+
 def test_a_mask_of_another_grid_is_refused(tmp_path):
     write_series(tmp_path)
     with pytest.raises(ValueError, match=r"the mask has shape \(12, 10, 5\), the series .* \(12, 10, 6\)"):

@@ -16,6 +16,7 @@ from dicom_files import (
 )
 from medvol_r1.phantom.scan import make_phantom
 from medvol_r1.volume.dicom_series import find_series, series_image
+from medvol_r1.volume.failures import VolumeError
 from medvol_r1.volume.geometry import SliceGeometry, restore_mask
 from medvol_r1.volume.io import LoadVolumed, read_volume
 from medvol_r1.volume.transforms import LoadSlicesd, OrientByAffined, SampleSlicesd
@@ -199,6 +200,23 @@ def test_a_header_with_a_word_for_a_number_is_named(tmp_path):
     assert reason == "bad_header" and file_of(3) in message and "damaged or lacks something" in message
 
 
+def test_damage_anywhere_in_a_header_is_a_reason(tmp_path):
+    """A byte of a slice's file changed, or the file cut there: a volume, or a VolumeError."""
+    write_series(tmp_path, ct_values((6, 5, 3)))
+    path, rng = tmp_path / file_of(1), np.random.default_rng(0)
+    whole = path.read_bytes()
+    for place in rng.integers(132, len(whole) - 60, 60):
+        for damaged in (whole[:place] + bytes([rng.integers(256)]) + whole[place + 1 :], whole[:place]):
+            path.write_bytes(damaged)
+            try:
+                read_volume(tmp_path)
+            except VolumeError as error:
+                assert "Doe" not in str(error)
+    vr = whole.index(b"UI", whole.index(b"\x20\x00\x0e\x00"))  # of SeriesInstanceUID
+    path.write_bytes(whole[:vr] + b"Uv" + whole[vr + 2 :])
+    assert dicom_failure(tmp_path)[0] == "bad_header"
+
+
 @pytest.mark.parametrize("missing", [(2,), (2, 3), (1, 4)])
 def test_a_missing_slice_is_counted_and_placed(tmp_path, missing):
     write_series(tmp_path, ct_values((12, 10, 8)))
@@ -292,7 +310,5 @@ def test_a_label_in_the_order_of_another_tool_says_so(tmp_path):
     write_series(tmp_path / "ct")
     turned = affine_of() @ np.array([[1, 0, 0, 0], [0, -1, 0, 9], [0, 0, 1, 0], [0, 0, 0, 1]])
     path = write_nifti(tmp_path / "label.nii.gz", (ct_values()[:, ::-1] > 0).astype(np.uint8), turned)
-    with pytest.raises(
-        ValueError, match=r"on one grid, but .* \(LAS and LPS; dcm2niix .*name the volume that it"
-    ):
+    with pytest.raises(ValueError, match=r"on one grid, but .* \(LAS and LPS; dcm2niix .*name the volume that it"):
         LoadVolumed(("image", "label"))({"image": tmp_path / "ct", "label": path})

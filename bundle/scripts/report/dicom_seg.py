@@ -61,23 +61,29 @@ def dicom_seg(series: CTSeries, mask: np.ndarray, target: str, query: str) -> Se
         ),
     )
     segment.SegmentDescription = _printable(query)[:_LONGEST_DESCRIPTION]
-    seg = highdicom.seg.Segmentation(
-        source_images=sources,
-        pixel_array=frames,
-        segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-        segment_descriptions=[segment],
-        series_instance_uid=highdicom.UID(),
-        series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
-        sop_instance_uid=highdicom.UID(),
-        instance_number=1,
-        manufacturer=NAME,
-        manufacturer_model_name=NAME,
-        software_versions=VERSION,
-        device_serial_number="0",
-        content_label="MEDVOL_R1",
-        omit_empty_frames=bool(frames.any()),
-        series_description=f"{NAME}: {label_of(target)}"[:_LONGEST_LABEL],
-    )
+    try:
+        seg = highdicom.seg.Segmentation(
+            source_images=sources,
+            pixel_array=frames,
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[segment],
+            series_instance_uid=highdicom.UID(),
+            series_number=int(sources[0].get("SeriesNumber") or 0) + 1000,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer=NAME,
+            manufacturer_model_name=NAME,
+            software_versions=VERSION,
+            device_serial_number="0",
+            content_label="MEDVOL_R1",
+            omit_empty_frames=bool(frames.any()),
+            series_description=f"{NAME}: {label_of(target)}"[:_LONGEST_LABEL],
+        )
+    except (AttributeError, TypeError, ValueError) as error:  # what the images' headers hold is copied and checked
+        raise ValueError(
+            f"no DICOM SEG can be made from the headers of the series {series.path}: {error}. Correct them, or leave "
+            "`save_dicom_seg` out"
+        ) from error
     # Any language may stand in a query, and only this set has them all; what is copied from the images is text as well.
     seg.SpecificCharacterSet = "ISO_IR 192"
     return seg

@@ -37,9 +37,9 @@ _GROUPS = {
     "RescaleType": "PixelValueTransformationSequence",
 }
 # All that is read of a header: nothing of it tells who the patient is, and private elements may be large.
+_OF_SERIES = ("SOPClassUID", "SeriesInstanceUID", "SeriesDescription", "ImageType", "NumberOfFrames", "Rows")
 _KEYWORDS = (
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SeriesDescription", "ImageType"),
-    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames"),
+    *(*_OF_SERIES, "FrameOfReferenceUID", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *_GROUPS),
 )
 _ENDINGS = (".dcm", ".dicom", ".ima")
@@ -113,6 +113,10 @@ def read_header(path: str) -> FileDataset | None:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_KEYWORDS))
         header.filename = path  # pydicom makes it absolute, or a text of its own
+        # pydicom looks at a value when it is asked for: here, where an error knows its file.
+        for keyword in _OF_SERIES:
+            header.get(keyword)
+        header.file_meta.get("MediaStorageSOPClassUID")
         return header
     except pydicom.errors.InvalidDicomError as error:
         if not path.lower().endswith(_ENDINGS):
