@@ -5,7 +5,11 @@
 For each number of boxes, seconds to encode a slice (once a volume; with zoom once a box), and to take one box through
 one slice whose features are known: prompt or memory attention, mask decoder, memory encoder. The key slice is in the
 middle and both ends are reached; the further away it is, the more memories are attended, up to 7. The weights of t512
-are random, which changes no time. On a CPU the seconds are CPU seconds of one thread, on a GPU of the wall clock.
+are random, which changes no time. Beside the sum of all slices stands what transformers' own session takes for the same
+work on the same weights: one session with all boxes, which keeps the features of all slices; and one session a box, as
+MedSAM2's script has it (the session of one box, times their number).
+
+On a CPU the seconds are CPU seconds of one thread, on a GPU of the wall clock.
 
 Memory is the peak of a process of its own above what it held before there was a model: weights, features, memories. On
 a GPU it is the peak of what PyTorch allocated there.
@@ -14,6 +18,7 @@ a GPU it is the peak of what PyTorch allocated there.
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import resource
 import shlex
@@ -26,10 +31,12 @@ from typing import NamedTuple
 import numpy as np
 import psutil
 import torch
+from medvol_r1.medsam2.slice_features import preprocess
 from medvol_r1.medsam2.weights import load_medsam2, t512_config
 from medvol_r1.propagation import SlicePropagator
 from tqdm import tqdm
 from transformers import Sam2VideoModel
+from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 
 _MIB = 1024**2
 _BOX = (0.3, 0.4, 0.5, 0.6)  # x1, y1, x2, y2 as shares of the slice
@@ -46,13 +53,15 @@ class Job(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a row says: `encode` seconds a slice, `follow` seconds a box and slice, peak `memory` in MiB."""
+    """What a row says: `encode` seconds a slice, `follow` seconds a box and slice, peak `memory` in MiB, and seconds of
+    transformers' `session` with all boxes."""
 
     parameters: int
     side: int
     encode: float
     follow: float
     memory: float
+    session: float
 
 
 def measure(job: Job) -> Cost:
@@ -78,20 +87,44 @@ def measure(job: Job) -> Cost:
     else:
         peak = torch.cuda.max_memory_allocated(job.device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
+    session = _seconds(lambda: walk_by_session(model, slices, job.slices // 2, boxes), job.device)
     walked = job.boxes * job.slices
-    return Cost(parameters, model.image_size, encoding / job.slices, following / walked, peak / _MIB)
+    return Cost(parameters, model.image_size, encoding / job.slices, following / walked, peak / _MIB, session)
+
+
+def walk_by_session(model: Sam2VideoModel, slices: np.ndarray, key_index: int, boxes: np.ndarray) -> None:
+    """The same work by transformers: all boxes in one session, to one end, then anew to the other."""
+    session = Sam2VideoInferenceSession(
+        preprocess(slices, model.image_size),
+        *slices.shape[1:],
+        dtype=model.dtype,
+        inference_device=model.device,
+        inference_state_device=model.device,
+        max_vision_features_cache_size=len(slices),
+    )
+    for reverse in (False, True):
+        session.reset_tracking_data()
+        for number, box in enumerate(torch.tensor(boxes, dtype=torch.float32)):
+            corners = {"point_coords": box.reshape(1, 1, 2, 2), "point_labels": torch.tensor([[[2, 3]]]).int()}
+            session.add_point_inputs(session.obj_id_to_idx(number), key_index, corners)
+        session.obj_with_new_inputs = list(range(len(boxes)))
+        for _ in model.propagate_in_video_iterator(session, start_frame_idx=key_index, reverse=reverse):
+            pass
 
 
 def table(costs: dict[Job, Cost]) -> str:
     """Markdown: a row for each job."""
     heads = ["model", "parameters", "pixels", "boxes", "encode a slice, s", "a box through a slice, s"]
     slices = next(iter(costs)).slices
-    lines = [f"| {' | '.join([*heads, f'{slices} slices in all, s', 'peak memory, MiB'])} |", "|---" * 8 + "|"]
+    heads += [f"{slices} slices in all, s", "peak memory, MiB", "one session, s (ratio)", "a session a box, s (ratio)"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for job, cost in costs.items():
         total = job.slices * (cost.encode + job.boxes * cost.follow)
+        single = next((c.session * job.boxes for j, c in costs.items() if (j.name, j.boxes) == (job.name, 1)), math.nan)
+        sessions = " | ".join(f"{seconds:.2f} ({seconds / total:.1f})" for seconds in (cost.session, single))
         lines.append(
             f"| {job.name} | {cost.parameters / 1e6:.1f} M | {cost.side} x {cost.side} | {job.boxes} "
-            f"| {cost.encode:.4f} | {cost.follow:.4f} | {total:.2f} | {cost.memory:.0f} |"
+            f"| {cost.encode:.4f} | {cost.follow:.4f} | {total:.2f} | {cost.memory:.0f} | {sessions} |"
         )
     return "\n".join(lines)
 
