@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
-from medvol_r1.medsam2.slice_features import preprocess
+from medvol_r1.medsam2.slice_features import SliceFeatures, preprocess
 from medvol_r1.propagation import SlicePropagator
 from PIL import Image
 
@@ -50,6 +50,27 @@ def test_features_of_a_volume_are_computed_once(tiny, slices, monkeypatch):
     assert sum(encoded) == 5
     again = propagator.logits(features, 3, BOXES, window=1)
     assert sum(encoded) == 5 and torch.equal(first, again)
+
+
+def test_the_last_slices_alone_are_remembered(tiny, slices, monkeypatch):
+    encoded, original = [], tiny.vision_encoder.forward
+
+    def count(pixels, **kwargs):
+        encoded.append(len(pixels))
+        return original(pixels, **kwargs)
+
+    monkeypatch.setattr(tiny.vision_encoder, "forward", count)
+    features = SliceFeatures(tiny, slices, most_known=2)
+
+    def tokens(*index):
+        return features.of(torch.tensor(index), [features.whole] * len(index)).tokens
+
+    with torch.no_grad():
+        all_of_them = tokens(0, 1, 2, 3)  # more than are remembered: all the same, all are given
+        assert len(all_of_them) == 4 and sum(encoded) == 4
+        assert torch.equal(tokens(2, 3), all_of_them[2:]) and sum(encoded) == 4
+        torch.testing.assert_close(tokens(0), all_of_them[:1])
+        assert sum(encoded) == 5, "slice 0 was forgotten"
 
 
 def test_whole_slices_are_remembered_and_crops_are_not(tiny, slices, monkeypatch):

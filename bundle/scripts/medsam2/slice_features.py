@@ -29,10 +29,12 @@ class SliceFeatures:
         model: MedSAM2.
         slices: [S,H,W] or [S,3,H,W], float in 0..1.
         chunk: slices encoded in one call of the model.
+        most_known: slices remembered, the last ones encoded; the default takes 1 GB in t512.
     """
 
-    def __init__(self, model: Sam2VideoModel, slices: ArrayLike, chunk: int = 8) -> None:
+    def __init__(self, model: Sam2VideoModel, slices: ArrayLike, chunk: int = 8, most_known: int = 256) -> None:
         self._model, self._slices, self._chunk = model, _checked_slices(slices), chunk
+        self._most_known = most_known
         self._known: dict[tuple[int, Crop], ImageFeatures] = {}
         self._positions: Positions | None = None
 
@@ -65,6 +67,8 @@ class SliceFeatures:
             for view, features in zip(part, zip(*encode(self._model, self._pixels(part)), strict=True), strict=True):
                 found[view] = ImageFeatures(*features)
         self._known |= {view: found[view] for view in unknown if view[1] == self.whole}
+        for oldest in list(self._known)[: -self._most_known]:
+            del self._known[oldest]
         return ImageFeatures(*(torch.stack(part) for part in zip(*(found[view] for view in wanted), strict=True)))
 
     def _pixels(self, views: Sequence[tuple[int, Crop]]) -> Tensor:
