@@ -66,7 +66,7 @@ def test_a_propagator_is_trained_by_two_processes(run, tmp_path):
         assert run.together("train_propagator.json", folder, processes=processes, **options) == [0] * processes
     one, two = (tensors_of(state_of(tmp_path / str(processes))["network"]) for processes in (1, 2))
     for key, weight in two.items():
-        torch.testing.assert_close(weight, one[key], rtol=0, atol=1e-5)
+        torch.testing.assert_close(weight, one[key], rtol=0, atol=1e-6)
 
 
 # Parts --------------------------------------------------------------------------------------------------------------
