@@ -56,7 +56,7 @@ def test_every_path_of_a_config_is_known(config):
     assert keys <= set(PATH_OPTIONS)
 
 
-@pytest.mark.parametrize("config", [path for path in CONFIGS if "initialize" in path.read_text()])
+@pytest.mark.parametrize("config", [path for path in CONFIGS if "initialize" in json.loads(path.read_text())])
 def test_paths_are_restored_before_anything_refers_to_one(config):
     content = json.loads(config.read_text())
     steps = content["setup"] if "setup" in content else content["initialize"]

@@ -59,9 +59,10 @@ def crop_around(box_xyxy_px: Sequence[float], margin: float, height: int, width:
     """
     x1, y1, x2, y2 = box_xyxy_px
     reach = (0.5 + margin) * max(x2 - x1, y2 - y1)
-    centres = (x1 + x2) / 2, (y1 + y2) / 2
-    starts = [math.floor(centre - reach) for centre in centres]
-    side = max(math.ceil(centre + reach) - start for centre, start in zip(centres, starts, strict=True))
+    # The box itself bounds both ends: around its centre, rounding may leave out the last digit of an edge.
+    starts = [math.floor(min((low + high) / 2 - reach, low)) for low, high in ((x1, x2), (y1, y2))]
+    ends = [math.ceil(max((low + high) / 2 + reach, high)) for low, high in ((x1, x2), (y1, y2))]
+    side = max(end - start for start, end in zip(starts, ends, strict=True))
     (left, right), (top, bottom) = (_inside(starts[axis], side, (width, height)[axis]) for axis in (0, 1))
     return Crop(left, top, right, bottom)
 
