@@ -1,7 +1,7 @@
 """CPU seconds of a step of GRPO at the setting of the second experiment, before and after, phase by phase.
 
-    git worktree add --detach /tmp/before 9436bbf
-    python benchmarks/grpo_phases.py --before /tmp/before --lvlm LVLM --medsam2 MEDSAM2
+    git worktree add --detach ../before 9436bbf
+    python benchmarks/grpo_phases.py --before ../before --lvlm LVLM --medsam2 MEDSAM2
 
 Both checkouts do the same steps from the same weights and seed, in turns, each in a process of its own with one thread.
 Rewards and gradient norms must agree; they are printed.
