@@ -1,6 +1,7 @@
 """Settings and fixtures of the whole suite."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ def pytest_configure(config):
     torch.set_num_threads(min(threads, torch.get_num_threads()))
     if threads == 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # for the processes that tests start
+
+
+@pytest.fixture
+def bundle_on_path(monkeypatch):
+    """Configs find the folder `scripts` as they do in a bundle's run; and `sys.path` is as before afterwards."""
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[1] / "bundle"), *sys.path])
 
 
 @pytest.fixture(scope="session")

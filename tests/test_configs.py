@@ -3,17 +3,15 @@
 import inspect
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from medvol_r1.datasets.demo_cases import write_demo_cases
-from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out, workflows
 from monai.bundle.config_item import ComponentLocator
 from monai.utils import optional_import
-from tiny_models import save_random_lvlm
+from tiny_models import save_random_models
 
 BUNDLE = Path(__file__).resolve().parents[1] / "bundle"
 CONFIGS = sorted(path for path in (BUNDLE / "configs").rglob("*.json") if path.name != "metadata.json")
@@ -53,17 +51,14 @@ def components(config, path="config"):
             yield from components(value, f"{path}#{index}")
 
 
-@pytest.fixture(autouse=True)
-def bundle_on_path(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BUNDLE), *sys.path])
+pytestmark = pytest.mark.usefixtures("bundle_on_path")
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Random weights of both models, in their real format."""
     folder = tmp_path_factory.mktemp("weights")
-    save_random_lvlm(folder / "lvlm")
-    build_tiny_medsam2().save_pretrained(folder / "medsam2")
+    save_random_models(folder)
     return folder
 
 

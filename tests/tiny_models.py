@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 from medvol_r1.demo_models.tiny_lvlm import build_tokenizer, initialise_numbers, tiny_config
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from transformers import Qwen3VLForConditionalGeneration
 
 TEXTS = ["the organ that secretes bile", "show both kidneys", "the liver", "where is the spleen?"]
@@ -33,3 +34,10 @@ def save_random_lvlm(folder: Path, seed: int = 0, sharpen: float = 1.0, channel_
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def save_random_models(folder: Path, channel_ranges=None) -> dict[str, str]:
+    """Random weights of both models in `lvlm` and `medsam2`; the config keys that name them."""
+    save_random_lvlm(folder / "lvlm", channel_ranges=channel_ranges)
+    build_tiny_medsam2().save_pretrained(folder / "medsam2")
+    return {"lvlm_path": str(folder / "lvlm"), "medsam2_path": str(folder / "medsam2")}

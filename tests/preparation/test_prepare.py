@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -30,9 +29,7 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def bundle_on_path(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BUNDLE), *sys.path])
+pytestmark = pytest.mark.usefixtures("bundle_on_path")
 
 
 def prepare(dataset, folder, output_dir, **options):

@@ -1,14 +1,12 @@
 """From a download to the table: every layout through prepare, SFT, GRPO, evaluation and the benchmark's table."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
-from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from miniature_data_sets import write_data_set
 from monai.bundle import run as run_bundle
-from tiny_models import save_random_lvlm
+from tiny_models import save_random_models
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 LAYOUTS = {
@@ -23,16 +21,13 @@ LAYOUTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def bundle_on_path(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BUNDLE), *sys.path])
+pytestmark = pytest.mark.usefixtures("bundle_on_path")
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
-    save_random_lvlm(folder / "lvlm")
-    build_tiny_medsam2().save_pretrained(folder / "medsam2")
+    save_random_models(folder)
     return folder
 
 

@@ -1,18 +1,17 @@
 """train_grpo.json run end to end on phantoms with tiny models; its overlays: the paper's scale and the ablations."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from config_runs import training_workflow
 from medvol_r1.datasets.demo_cases import write_demo_cases
-from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.lvlm.model import VolumeLVLM
 from monai.bundle import ConfigWorkflow
 from monai.bundle import run as run_bundle
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_models import save_random_lvlm
+from tiny_models import save_random_models
 
 BUNDLE = Path(__file__).resolve().parents[2] / "bundle"
 CONFIG = BUNDLE / "configs" / "train_grpo.json"
@@ -31,30 +30,16 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def bundle_on_path(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BUNDLE), *sys.path])
+pytestmark = pytest.mark.usefixtures("bundle_on_path")
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    save_random_lvlm(folder / "lvlm")
-    build_tiny_medsam2().save_pretrained(folder / "medsam2")
-    return {"lvlm_path": str(folder / "lvlm"), "medsam2_path": str(folder / "medsam2")}
+    return save_random_models(tmp_path_factory.mktemp("weights"))
 
 
 def workflow_of(stack, folder, **changes):
-    workflow = ConfigWorkflow(
-        [str(file) for file in stack],
-        workflow_type="train",
-        logging_file=False,
-        bundle_root=str(BUNDLE),
-        output_dir=str(folder),
-        **(SMALL | changes),
-    )
-    workflow.initialize()
-    return workflow
+    return training_workflow(stack, folder, **(SMALL | changes))
 
 
 def test_it_trains_logs_saves_and_goes_on(weights, tmp_path):

@@ -1,6 +1,5 @@
 """train.json run end to end on phantoms: logs, checkpoints, resuming, and what it saves."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def bundle_on_path(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BUNDLE), *sys.path])
+pytestmark = pytest.mark.usefixtures("bundle_on_path")
 
 
 def train(folder, max_steps, **changes):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .found_cases import Found, FoundCase, checked_folder, files_by_id, paired, refuse_if_nothing
+from .found_cases import Found, FoundCase, checked_folder, pairs_below, refuse_if_nothing
 
 NAMES = {"liver": [1], "kidney": [2], "spleen": [3], "pancreas": [4]}
 WRONG_SPACING = {78, *(n for n in range(273, 287) if n != 279), 462, *range(574, 579)}
@@ -28,8 +28,7 @@ def find_cases(folder: str | Path) -> Found:
         LayoutError: nothing of AbdomenCT-1K is there.
     """
     folder = checked_folder(folder, _EXPECTED)
-    files = [path for path in folder.rglob("*.nii*") if path.is_file()]
-    pairs, left_out = paired(files_by_id(files, _IMAGE), files_by_id(files, _LABEL), "abdomenct_1k_")
+    pairs, left_out = pairs_below(folder, _IMAGE, _LABEL, "abdomenct_1k_")
     cases = [
         FoundCase(
             case=f"abdomenct_1k_{number}",

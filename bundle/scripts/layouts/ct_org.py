@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from .found_cases import Found, FoundCase, checked_folder, files_by_id, paired, refuse_if_nothing
+from .found_cases import Found, FoundCase, checked_folder, pairs_below, refuse_if_nothing
 
 NAMES = {"liver": [1], "bladder": [2], "lungs": [3], "kidney": [4], "bone": [5], "brain": [6]}
 _TEST = range(21)
@@ -27,8 +27,7 @@ def find_cases(folder: str | Path) -> Found:
         LayoutError: nothing of CT-ORG is there.
     """
     folder = checked_folder(folder, _EXPECTED)
-    files = [path for path in folder.rglob("*.nii*") if path.is_file()]
-    pairs, left_out = paired(files_by_id(files, _IMAGE), files_by_id(files, _LABEL), "ct_org_")
+    pairs, left_out = pairs_below(folder, _IMAGE, _LABEL, "ct_org_")
     cases = [
         FoundCase(
             case=f"ct_org_{number}",

@@ -98,6 +98,14 @@ def paired(
     return pairs, left_out
 
 
+def pairs_below(
+    folder: Path, image: re.Pattern[str], label: re.Pattern[str], prefix: str
+) -> tuple[dict[str, tuple[Path, Path]], list[LeftOut]]:
+    """`paired` for NIfTI files anywhere below a folder whose names are one of two patterns."""
+    files = [path for path in folder.rglob("*.nii*") if path.is_file()]
+    return paired(files_by_id(files, image), files_by_id(files, label), prefix)
+
+
 def _unpaired(images: list[Path], labels: list[Path]) -> tuple[str, str] | None:
     """Why the files of an id are no pair, if they are not."""
     for files in (images, labels):
