@@ -4,15 +4,14 @@
 #     bash benchmarks/oldest_versions.sh [--torch VERSION] [arguments of pytest]
 #
 # Without arguments of pytest, the whole suite. The oldest torch is a CUDA build of some 5 GB on PyPI. Where a CPU build of
-# another one is at hand, `--torch` takes that, with a MONAI that fits it (1.5.0 wants torch below 2.7); what else there
-# is stays the oldest.
+# another one is at hand, `--torch` takes that; what else there is stays the oldest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cp constraints-oldest.txt "$work/constraints.txt"
 if [ "${1:-}" = --torch ]; then
-    sed -i "s/^torch==.*/torch==$2/; /^monai==/d" "$work/constraints.txt"
+    sed -i "s/^torch==.*/torch==$2/" "$work/constraints.txt"
     shift 2
 fi
 python3 -m venv "$work/env"
