@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from medvol_r1.datasets.demo_cases import write_demo_cases
-from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out
+from monai.bundle import ConfigParser, ConfigWorkflow, verify_net_in_out, workflows
 from monai.bundle.config_item import ComponentLocator
-from monai.bundle.workflows import _reject_executable_logging_config
 from monai.utils import optional_import
 from tiny_models import save_random_models
 
@@ -209,4 +208,7 @@ def test_the_inference_config_stands_alone():
 
 
 def test_logging_is_accepted_by_monai():
-    _reject_executable_logging_config(str(BUNDLE / "configs" / "logging.conf"))
+    reject = getattr(workflows, "_reject_executable_logging_config", None)
+    if reject is None:
+        pytest.skip("this MONAI, before 1.6.1, takes any logging configuration")
+    reject(str(BUNDLE / "configs" / "logging.conf"))
