@@ -47,7 +47,7 @@ def slice_dataset(values, affine, index, series, **changes):
     image.SOPClassUID, image.SOPInstanceUID = CTImageStorage, generate_uid()
     image.StudyInstanceUID, image.SeriesInstanceUID = f"{series[:60]}.1", series
     image.FrameOfReferenceUID = f"{series[:60]}.2"
-    image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = PATIENT, "4711", "19700101", "F"
+    image.PatientName, image.PatientID, image.PatientBirthDate, image.PatientSex = PATIENT, "PAT-4711", "19700101", "F"
     image.StudyDate = image.SeriesDate = "20240102"
     image.StudyTime, image.AccessionNumber, image.ReferringPhysicianName = "101500", "", ""
     image.StudyID, image.SeriesNumber, image.InstanceNumber = "1", 3, index + 1
@@ -99,7 +99,7 @@ def dicom_failure(path):
     with pytest.raises(VolumeError) as caught:
         read_volume(path)
     message = str(caught.value)
-    assert PATIENT not in message and "4711" not in message
+    assert PATIENT not in message and "PAT-4711" not in message
     return caught.value.reason, message
 
 
