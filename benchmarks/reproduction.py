@@ -50,7 +50,7 @@ def status(queue: RunQueue) -> str:
 def write_tables(queue: RunQueue, bootstrap: ClusterBootstrap, name: str, docs: Path | None) -> str:
     """The tables; with a folder of documents also `tables/<name>.md` and the picture of the curves there."""
     results = {run.name: result for run in queue.runs if (result := queue.result(run)) is not None}
-    text = all_tables(results, bootstrap)
+    text = all_tables(results, bootstrap, [run.name for run in queue.runs])
     if docs is not None:
         for folder in ("tables", "images"):
             (docs / folder).mkdir(parents=True, exist_ok=True)

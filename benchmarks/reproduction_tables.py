@@ -8,7 +8,7 @@ beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -98,15 +98,24 @@ class Comparison:
         return self.bootstrap.estimate(volumes, np.reshape(sums, (-1, 2)), ratio)
 
 
-def all_tables(results: Results, bootstrap: ClusterBootstrap) -> str:
-    """Markdown of everything; what is not there says so."""
+def all_tables(results: Results, bootstrap: ClusterBootstrap, planned: Collection[str]) -> str:
+    """Markdown of everything that is planned; what is not there yet says so.
+
+    Args:
+        results: of finished runs.
+        bootstrap: of the intervals.
+        planned: names of all runs of the plan; a row that none of them is for is left out.
+    """
     comparison = Comparison({name: one for name, one in results.items() if one["kind"] == "evaluation"}, bootstrap)
     parts = ["## Table 1: the claim"]
     for decoding in ("greedy", "sampled"):
         parts += [f"### {decoding.capitalize()} decoding", _systems(comparison, decoding)]
         parts += [f"### {decoding.capitalize()} decoding, differences", _differences(comparison, decoding)]
-    parts += ["## Table 2a: each reward left out", _ablation(comparison, results, _TABLE_2A)]
-    parts += ["## Table 2b: the window of R_c", _ablation(comparison, results, _TABLE_2B)]
+    if any(run in planned for system in _CLAIM for run in _runs(f"gap_{system}")):
+        parts += ["## What RL can still win", _gaps(results)]
+    for title, rows in {"2a: each reward left out": _TABLE_2A, "2b: the window of R_c": _TABLE_2B}.items():
+        asked = {row: name for row, name in rows.items() if any(run in planned for run in _runs(f"score_{row}"))}
+        parts += [f"## Table {title}", _ablation(comparison, results, asked)]
     parts += ["## Compute", _compute(results)]
     return "\n\n".join(parts) + "\n"
 
@@ -152,6 +161,22 @@ def _differences(comparison: Comparison, decoding: str) -> str:
                 continue
             estimates = [interval(comparison.difference(pairs, score, subset)) for subset in _GROUPS]
             rows.append([title, score, *estimates, _each_seed(comparison, pairs, score)])
+    return table(header, rows)
+
+
+def _gaps(results: Results) -> str:
+    """The greedy answer and the best of some sampled ones, means over queries and seeds."""
+    rewards = ("R_a", "R_s", "R_c")
+    header = ["system", "seeds", "samples", *(f"{name}, {of}" for name in rewards for of in ("greedy", "best"))]
+    rows = []
+    for system in ("cold", "sft", "grpo"):
+        seeds = [results[run] for run in _there(results, _runs(f"gap_{system}"))]
+        if not seeds:
+            rows.append([_CLAIM[system], "0", *[NOT_RUN] * 7])
+            continue
+        means = [fmean(seed[of][name] for seed in seeds) for name in rewards for of in ("greedy", "best")]
+        samples = ", ".join(sorted({str(seed["samples"]) for seed in seeds}))
+        rows.append([_CLAIM[system], str(len(seeds)), samples, *(f"{mean:.3f}" for mean in means)])
     return table(header, rows)
 
 

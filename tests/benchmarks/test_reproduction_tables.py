@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from experiment_plan import read_plan  # noqa: E402
 from reproduction import COLLECTORS, write_tables  # noqa: E402
-from reproduction_results import SCORES, evaluation_result, thinned, training_result  # noqa: E402
+from reproduction_results import SCORES, evaluation_result, gap_result, thinned, training_result  # noqa: E402
 from reproduction_tables import Comparison, MismatchError, all_tables, draw_curves  # noqa: E402
 from run_queue import RunQueue  # noqa: E402
 
@@ -88,7 +88,7 @@ def test_other_queries_are_not_compared():
 
 
 def test_tables_show_what_is_there_and_say_what_is_not():
-    text = all_tables(RESULTS, BOOTSTRAP)
+    text = all_tables(RESULTS, BOOTSTRAP, [*RESULTS, "score_no_rc_0", "score_delta_15_2"])
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}  # the last one of a name
     assert "| SFT, 1 epoch (cold start) | 2 | 0.550 [0.550, 0.550] |" in text
     # All seeds, .7 + (.1 + .3) + ... over 8 queries: (.6 + .3 + .1 + .4) / 8; each seed: .9 / 4 and .5 / 4.
@@ -103,8 +103,27 @@ def test_tables_show_what_is_there_and_say_what_is_not():
     assert "nan" not in text.lower()
 
 
+def test_a_row_that_no_run_is_planned_for_is_left_out():
+    text = all_tables(RESULTS, BOOTSTRAP, RESULTS)
+    assert "without R_s" in text and "without R_c" not in text
+    assert "Delta = 2" in text and "Delta = 5" not in text
+    assert "What RL can still win" not in text
+
+
+def test_the_gap_to_the_best_sample_is_a_mean_over_seeds(tmp_path):
+    low, middle = {"R_a": 0.5, "R_s": 0.25, "R_c": 0.375}, {"R_a": 0.75, "R_s": 0.5, "R_c": 0.5}
+    one = {"greedy": low, "best": middle, "samples": 8}
+    other = {"greedy": middle, "best": {"R_a": 1.0, "R_s": 0.75, "R_c": 0.75}, "samples": 8}
+    (tmp_path / "gap.json").write_text(json.dumps(one))
+    results = {"gap_cold_0": {"kind": "gap", **gap_result(tmp_path)}, "gap_cold_2": {"kind": "gap", **other}}
+    text = all_tables(results, BOOTSTRAP, [*results, "gap_grpo_0"])
+    # Greedy R_a (.5 + .75) / 2 = .625, best (.75 + 1) / 2 = .875, ...
+    assert "| SFT, 1 epoch (cold start) | 2 | 8 | 0.625 | 0.875 | 0.375 | 0.625 | 0.438 | 0.625 |" in text
+    assert "| SFT + GRPO | 0 | not run yet |" in text
+
+
 def test_nothing_at_all_is_a_table_too():
-    text = all_tables({}, BOOTSTRAP)
+    text = all_tables({}, BOOTSTRAP, [run.name for run in read_plan(ROOT / "benchmarks" / "claim.json")])
     assert text.count("not run yet") > 40
     draw_curves({})
 
