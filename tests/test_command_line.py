@@ -2,6 +2,7 @@ import json
 import shutil
 import subprocess
 import sys
+from types import ModuleType
 
 import nibabel as nib
 import numpy as np
@@ -149,3 +150,22 @@ def test_a_package_without_its_bundle_says_how_to_install(monkeypatch, tmp_path)
     monkeypatch.setattr(command_line, "__file__", str(tmp_path / "site-packages" / "medvol_r1" / "command_line.py"))
     with pytest.raises(SystemExit, match=r"no configs/inference.json in .*pip install -c constraints.txt -e \."):
         command_line.find_bundle()
+
+
+def test_serve_hands_its_arguments_to_the_server(monkeypatch):
+    given = []
+    server = ModuleType("medvol_r1.web.serve")
+    server.main = given.extend
+    monkeypatch.setitem(sys.modules, "medvol_r1.web", ModuleType("medvol_r1.web"))
+    monkeypatch.setitem(sys.modules, "medvol_r1.web.serve", server)
+    command_line.main(["serve", "--port", "8765", "--studies", "."])
+    assert given == ["--port", "8765", "--studies", "."]
+
+
+def test_serve_without_its_extra_says_what_to_install(monkeypatch):
+    def missing(*_):
+        raise ModuleNotFoundError("No module named 'fastapi'", name="fastapi")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    with pytest.raises(SystemExit, match=r'fastapi is not installed.*pip install "medvol-r1\[serve\]"'):
+        command_line.main(["serve"])

@@ -3,12 +3,16 @@
     medvol-r1 ct.nii.gz "the organ that makes bile" --output_dir output
 
 A query that starts with a dash goes behind `--`: `medvol-r1 ct.nii.gz -- "-query"`.
+
+`medvol-r1 serve ...` opens the page in the browser, see `web.serve`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         SystemExit: with a message and a status that is not zero, when the case could not be processed.
     """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] == ["serve"]:
+        _serve(arguments[1:])
+        return
     options = _parser().parse_args(arguments)
     bundle_root = find_bundle()
     _check_files([options.image, *options.config_file])
@@ -48,6 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise SystemExit(f"medvol-r1: {_innermost(error)}\n(--traceback shows where)") from error
 
 
+def _serve(arguments: Sequence[str]) -> None:
+    """Opens the page.
+
+    Raises:
+        SystemExit: what serves pages is not installed.
+    """
+    try:
+        # Here: neither --help nor a run at a terminal needs a web framework.
+        server = importlib.import_module(".web.serve", __package__)
+    except ModuleNotFoundError as error:
+        raise SystemExit(
+            f"medvol-r1: the package {error.name} is not installed, and `medvol-r1 serve` needs it: "
+            '`python -m pip install -c constraints.txt -e ".[serve]"` in the clone, or `pip install "medvol-r1[serve]"`'
+        ) from error
+    server.main(arguments)
+
+
 def find_bundle() -> Path:
     """The bundle's folder, which holds `configs`.
 
@@ -64,7 +89,11 @@ def find_bundle() -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="medvol-r1", description="Segment what a query asks for in a CT volume.")
+    parser = argparse.ArgumentParser(
+        prog="medvol-r1",
+        description="Segment what a query asks for in a CT volume.",
+        epilog="`medvol-r1 serve` opens a page in the browser instead; `medvol-r1 serve --help` has its options.",
+    )
     parser.add_argument("image", metavar="IMAGE", help="a CT in HU: .nii, .nii.gz, or the folder of a DICOM series")
     parser.add_argument("query", metavar="QUERY", help="what to find, in words; taken verbatim")
     parser.add_argument("--output_dir", default="output", help="default: %(default)s")
