@@ -9,6 +9,7 @@ from medvol_r1.anchor import (
     boxes_1000_to_px,
     boxes_px_to_1000,
     format_completion,
+    parse_answer,
     parse_completion,
     split_think,
 )
@@ -104,6 +105,18 @@ def test_format_and_parse_are_inverse(anchor, think):
     text = format_completion(anchor, think)
     assert parse_completion(text, num_slices=64) == anchor
     assert split_think(text) == think
+
+
+@given(anchors)
+def test_an_answer_without_text_around_it_is_read_alike(anchor):
+    stated = {"key_slice": anchor.key_index + 1, "bbox_2d_list": [list(box) for box in anchor.boxes_xyxy_1000]}
+    assert parse_answer(stated, num_slices=64) == anchor
+
+
+@pytest.mark.parametrize("keys", [(), ("key_slice",), ("key_slice", "bbox_2d_list", "confidence")])
+def test_an_answer_states_a_key_slice_and_boxes_and_nothing_else(keys):
+    failure = parse_answer(dict.fromkeys(keys, 1), num_slices=10)
+    assert failure == ParseFailure("wrong_schema", f"{', '.join(keys)}, wanted are key_slice and bbox_2d_list")
 
 
 def test_format_refuses_a_tag_in_the_reasoning():

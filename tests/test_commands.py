@@ -109,6 +109,23 @@ def test_one_bad_case_is_reported_at_the_end_and_the_others_are_written(run_stub
         assert json.loads(evidence)["query"] == query
 
 
+def test_evidence_in_the_datalist_is_propagated_in_the_place_of_an_answer(run_stubs, ct, tmp_path):
+    """From the evidence of an answer to its correction: the same keys, in the same frame."""
+    case = {"image": str(ct), "query": "explode"}  # the language model would fail
+    cases = [case | {"case": "given", "key_slice": 5, "bbox_2d_list": [[0, 0, 500, 500]]}]
+    cases += [case | {"case": "wrong", "key_slice": 7, "bbox_2d_list": []}]
+    (tmp_path / "list.json").write_text(json.dumps(cases))
+    with pytest.raises(SystemExit, match=r"1 of 2 cases could not be processed: wrong \(key_slice_out_of_range\)"):
+        run_stubs("--datalist", tmp_path / "list.json")
+    evidence = json.loads((tmp_path / "out" / "given" / "given_evidence.json").read_text())
+    assert (evidence["corrected"], evidence["status"], evidence["query"]) == (True, "ok", "explode")
+    assert (evidence["key_slice"], evidence["boxes_1000"]) == (5, [[0, 0, 500, 500]])
+    # The volume is shown whole, and the stub fills the box: a quarter of a slice of 20 x 24, the fifth from below.
+    mask = np.asarray(nib.load(tmp_path / "out" / "given" / "given_mask.nii.gz").dataobj)
+    assert evidence["shown_xyxy_px"] == [0, 0, 20, 24] and set(np.unique(np.nonzero(mask)[2])) == {4}
+    assert mask[:10, :12, 4].all() and mask.sum() == 10 * 12
+
+
 # What the command line of monai.bundle leaves alone; the rest is in the head of datasets/cases.py.
 @pytest.mark.parametrize("query", [text for text in HOSTILE if not text.startswith(("%", "--", "$import"))])
 def test_a_query_on_the_command_line_is_taken_verbatim(run_stubs, ct, tmp_path, query):

@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 import torch
 from inference_stubs import NO_BOX, ONE_BOX, BoxPropagator, CannedNetwork
+from medvol_r1.anchor import EvidenceAnchor, boxes_px_to_1000, format_completion
+from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
+from medvol_r1.evaluation.bounds import oracle_boxes
 from medvol_r1.inferer import EvidenceInferer
+from medvol_r1.lvlm.sampling import Sampling
+from medvol_r1.phantom.scan import make_phantom
+from medvol_r1.propagation import SlicePropagator
+from medvol_r1.self_consistency import SelfConsistency
 from monai.data import MetaTensor, list_data_collate
 
 
@@ -77,6 +84,50 @@ def test_a_completion_that_does_not_parse_gives_an_empty_mask_and_its_reason(com
     evidence = pred.meta["evidence"]
     assert (evidence["status"], evidence["key_index"], evidence["completion"]) == (reason, None, completion)
     assert pred.shape == (1, 1, 3, 8, 16) and not pred.any() and propagator.calls == []
+
+
+class NotAsked:
+    """A language model that nobody may ask."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"the language model was asked: {name}")
+
+
+def test_given_evidence_is_propagated_and_the_language_model_is_not_asked():
+    propagator, inputs = BoxPropagator(), image()[None]
+    inputs.meta["given_answer"] = ONE_BOX
+    pred = EvidenceInferer(propagator, window=5)(inputs, NotAsked())
+    expected, _, _ = infer(inputs=image()[None], window=5)
+    assert pred.any() and torch.equal(pred.as_tensor(), expected.as_tensor())
+    evidence = pred.meta["evidence"]
+    assert evidence.pop("corrected") is True and set(evidence.pop("seconds")) == {"propagate"}
+    assert evidence == {key: value for key, value in expected.meta["evidence"].items() if key != "seconds"}
+
+
+def test_given_evidence_is_not_voted_on():
+    """With several answers to a query, a lone one would have nobody to agree with."""
+    several = SelfConsistency(num_anchors=3, sampling=Sampling(temperature=1.0), abstain_below=0.9)
+    decision = EvidenceInferer(BoxPropagator(), consistency=several).correct(image().as_tensor(), ONE_BOX)
+    assert decision.evidence["status"] == "ok" and decision.mask.sum() == 8 * 4
+
+
+def test_given_evidence_without_boxes_is_an_empty_mask():
+    decision = EvidenceInferer(BoxPropagator()).correct(image().as_tensor(), NO_BOX)
+    assert decision.evidence["status"] == "absent" and not decision.mask.any()
+
+
+def test_the_true_evidence_of_a_phantom_gives_the_mask_of_the_oracle_anchor():
+    phantom = make_phantom(3, "organs", shape=(40, 40, 12), canonical=True)
+    (liver,) = (value for value, name in phantom.label_names.items() if name == "liver")
+    truth = phantom.label.transpose(2, 1, 0) == liver
+    slices = torch.from_numpy(phantom.image.transpose(2, 1, 0).clip(-160, 240) + 160) / 400
+    oracle = oracle_boxes(truth, int(truth.sum(axis=(1, 2)).argmax()))
+    # A pixel of 40 is 25 of 1000: the codec is exact.
+    anchor = EvidenceAnchor(oracle.key_index, boxes_px_to_1000(oracle.boxes_xyxy_px, 40, 40))
+    propagator = SlicePropagator(build_tiny_medsam2(seed=1))
+    decision = EvidenceInferer(propagator).correct(slices[None], format_completion(anchor))
+    np.testing.assert_array_equal(decision.mask, propagator.mask(slices, *oracle).numpy())
+    assert decision.mask.any()
 
 
 def test_indexing_with_none_as_monai_label_does_keeps_the_evidence():

@@ -21,6 +21,7 @@ One flow, one direction of imports: each line may import those above it, never t
     volume.io                             NIfTI or DICOM to checked volumes
     volume.body_crop                      slices cropped to the body, so that air and table do not count
     volume.query_text                     the user's text, verbatim, into the image's meta data
+    volume.correction                     a person's evidence, checked, into the image's meta data
     volume.windows                        HU to grey values
     volume.transforms                     volume <-> shown slices, as dictionary transforms
 

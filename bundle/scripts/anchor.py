@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ import numpy as np
 
 BOX_SCALE = 1000
 """Boxes in text are whole numbers from 0 to this, along either side of the slice."""
+
+ANSWER_KEYS = ("key_slice", "bbox_2d_list")
+"""What an answer states."""
 
 MAX_BOXES = 16
 """More boxes than this is not an answer (an unbounded list would let a policy cover everything)."""
@@ -115,8 +118,23 @@ def parse_completion(text: str, num_slices: int) -> EvidenceAnchor | ParseFailur
         return ParseFailure("invalid_json", _short(str(error)))
     if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], dict) and "slice" in answer[0]:
         answer = {("key_slice" if key == "slice" else key): value for key, value in answer[0].items()}
-    if not isinstance(answer, dict) or set(answer) != {"key_slice", "bbox_2d_list"}:
+    if not isinstance(answer, dict):
         return ParseFailure("wrong_schema", _short(blocks[1]))
+    return parse_answer(answer, num_slices)
+
+
+def parse_answer(answer: Mapping[str, Any], num_slices: int) -> EvidenceAnchor | ParseFailure:
+    """What `parse_completion` makes of the answer in a completion; also for one that a person gives.
+
+    Args:
+        answer: from JSON, `key_slice` (1-based) and `bbox_2d_list`.
+        num_slices: number of shown slices S; legal key slices are 1..S.
+
+    Returns:
+        The anchor, or a failure with a reason from `FAILURE_REASONS`.
+    """
+    if set(answer) != set(ANSWER_KEYS):
+        return ParseFailure("wrong_schema", f"{_short(', '.join(answer))}, wanted are {' and '.join(ANSWER_KEYS)}")
     return _anchor_from_answer(answer["key_slice"], answer["bbox_2d_list"], num_slices)
 
 

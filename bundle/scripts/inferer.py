@@ -14,7 +14,7 @@ from monai.inferers import Inferer
 
 from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
 from .lvlm.language_model import LanguageModel
-from .prompt_masks import prompt_masks
+from .prompt_masks import PromptMask, prompt_masks
 from .propagation import SlicePropagator
 from .self_consistency import Decision, SelfConsistency, fixed_chance
 from .slice_prompt import SlicePrompt
@@ -51,12 +51,13 @@ class EvidenceInferer(Inferer):
 
     @torch.no_grad()
     def __call__(self, inputs: MetaTensor, network: LanguageModel, *args: Any, **kwargs: Any) -> MetaTensor:
-        """Answers the query that a volume carries.
+        """Answers the query that a volume carries, or propagates the evidence that a person gave.
 
         Args:
             inputs: float [1, C, S, H, W] in 0..1, C is 1 or 3; `meta["query"]` is the text (see
-                `query_text.QueryToMetad`). One volume a call, not collated: volumes have their own numbers of slices,
-                and MONAI's `decollate_batch` would take the evidence apart.
+                `query_text.QueryToMetad`), `meta["given_answer"]`, if any, is a person's evidence (see
+                `correction.CorrectionToMetad`). One volume a call, not collated: volumes have their own numbers of
+                slices, and MONAI's `decollate_batch` would take the evidence apart.
             network: see `LanguageModel`.
             args: not used; the signature is MONAI's.
             kwargs: not used.
@@ -66,14 +67,14 @@ class EvidenceInferer(Inferer):
             `status` ("ok", "absent", "abstained", or why the completion does not parse), `detail`, `completion`,
             `think`, `key_index` (0-based among the S slices, None when there is none), `boxes_1000`, `boxes_px` (of
             these H x W slices) and `seconds` of each phase; with several answers also what `SelfConsistency` adds, and
-            `meta["agreement_map"]` if it was asked for.
+            `meta["agreement_map"]` if it was asked for; with evidence that was given also `corrected`, see `correct`.
 
         Raises:
             ValueError: the inputs have another shape or carry no query.
         """
-        query = _query_of(inputs)
-        self.propagator.to(inputs.device)
-        decision = self._answer(inputs.as_tensor()[0], query, network)
+        query, given = _query_of(inputs), inputs.meta.get("given_answer")
+        image = inputs.as_tensor()[0]
+        decision = self._answer(image, query, network) if given is None else self.correct(image, given)
         meta = {key: value for key, value in inputs.meta.items() if key != "affine"}
         meta["evidence"] = decision.evidence
         if decision.agreement_map is not None:
@@ -105,18 +106,38 @@ class EvidenceInferer(Inferer):
             for samples in answers
         ]
 
+    @torch.no_grad()
+    def correct(self, image: torch.Tensor, completion: str) -> Decision:
+        """What comes of evidence that a person gives; no language model is asked.
+
+        Args:
+            image: float [C, S, H, W] in 0..1, C is 1 or 3.
+            completion: the evidence in the form of an answer, see `anchor.format_completion`.
+
+        Returns:
+            The evidence as a model's, with `corrected` True and the seconds of propagation, and its mask.
+        """
+        evidence = evidence_of(completion, *image.shape[1:]) | {"corrected": True, "seconds": {}}
+        (propagated,) = self._propagated(image, [evidence])
+        return Decision(evidence, propagated.mask, 0)
+
     def _answer(self, image: torch.Tensor, query: str, network: LanguageModel) -> Decision:
         """What is answered to a query about one image [C, S, H, W]."""
         with nullcontext() if self.seed is None else fixed_chance(self.seed, query, image.device):
             (answers,) = self.ask(image, [query], network)
+        return self.consistency.decide(answers, self._propagated(image, answers))
+
+    def _propagated(self, image: torch.Tensor, answers: Sequence[dict[str, Any]]) -> list[PromptMask]:
+        """What the boxes of each answer about an image [C, S, H, W] propagate to; `seconds` of the first say how long
+        all took."""
+        self.propagator.to(image.device)
         prompts = [evidence_prompt(answer, *image.shape[2:]) for answer in answers]
-        masks = _timed(
+        return _timed(
             answers[0]["seconds"],
             "propagate",
             image.device,
             lambda: prompt_masks(self.propagator, slices_of(image), prompts, self.window),
         )
-        return self.consistency.decide(answers, masks)
 
 
 def slices_of(image: torch.Tensor) -> torch.Tensor:

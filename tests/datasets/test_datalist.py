@@ -28,6 +28,12 @@ def test_a_datalist_is_read_verbatim_and_relative_to_its_folder(tmp_path):
     assert {case["label"] for case in cases} == {"/abs/label.nii"}
 
 
+def test_given_evidence_is_kept_as_it_is_to_be_judged_with_its_volume(tmp_path):
+    given = {"key_slice": "3", "bbox_2d_list": [[1, 2]]}
+    (case,) = read_datalist(write(tmp_path, [{"image": "ct.nii", "query": "q", **given}]))
+    assert case.items() >= given.items()
+
+
 def test_case_names_default_to_the_file_and_are_unique(tmp_path):
     images = ["a/ct.nii.gz", "b/ct.nii.gz", "ct.nii", "x.y.nii.gz", "ct.nii.gz", "dir/"]
     entries = [{"image": image, "query": "q"} for image in images]

@@ -8,7 +8,7 @@ from monai.data import MetaTensor
 
 KEYS = (
     "image query status completion think key_slice source_slice boxes_1000 boxes_px slices_shown shown_xyxy_px "
-    "agreement answers voxels volume_ml seconds weights"
+    "agreement answers corrected voxels volume_ml seconds weights"
 ).split()
 
 

@@ -64,8 +64,8 @@ def evidence_record(
         `image`, `query`, `status` ("ok", "absent", "abstained", or why the completion does not parse), `completion`,
         `think`, `key_slice` (1-based, as shown), `source_slice` (0-based along the source's axial axis), `boxes_1000`,
         `boxes_px` (of the shown slices), `slices_shown`, `shown_xyxy_px` (what they show of an LPS slice), `agreement`
-        and `answers` (of several answers, see `self_consistency`; None for one), `voxels`, `volume_ml`, `seconds`,
-        `weights`.
+        and `answers` (of several answers, see `self_consistency`; None for one), `corrected` (whether a person gave the
+        evidence), `voxels`, `volume_ml`, `seconds`, `weights`.
     """
     geometry = SliceGeometry.from_meta(image_meta)
     key_index = evidence["key_index"]
@@ -85,6 +85,7 @@ def evidence_record(
         "shown_xyxy_px": list(geometry.shown_xyxy_px),
         "agreement": evidence.get("agreement"),
         "answers": evidence.get("answers"),
+        "corrected": evidence.get("corrected", False),
         "voxels": voxels,
         "volume_ml": round(voxels * voxel_mm3 / 1000, 3),
         "seconds": evidence["seconds"],
