@@ -6,6 +6,7 @@ import signal
 from types import SimpleNamespace
 
 import torch
+from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
 from torch import nn
 
@@ -56,6 +57,15 @@ class DyingNetwork(CannedNetwork):
 
     def interrupt(self):
         raise KeyboardInterrupt
+
+
+class CountingLVLM(VolumeLVLM):
+    """Notes each volume that it encodes in the file that ENCODED names."""
+
+    def encode_many(self, volumes):
+        with open(os.environ["ENCODED"], "a") as file:
+            file.write("volume\n" * len(volumes))
+        return super().encode_many(volumes)
 
 
 class SeveralAnswers(CannedNetwork):

@@ -105,6 +105,8 @@ One flow, one direction of imports: each line may import those above it, never t
     report.evidence_record                what `<case>_evidence.json` holds
     report.dicom_seg                      a mask as DICOM SEG
     report.case_files                     the files of a case: one function a format
+    report.status_words                   the status of an answer, as a person reads it
+    report.case_table                     a run's cases as a table for a terminal
     report.case_writer                    writes each case, prints the table
     evaluator                             engine of inference
 
@@ -189,7 +191,10 @@ One flow, one direction of imports: each line may import those above it, never t
     preparation.contact_sheet             a slice of some cases with their labels
     preparation.prepare                   the run
 
-    command_line                          the `medvol-r1` command
+    command_line.options                  its arguments
+    command_line.queries_file             the file behind `--queries`
+    command_line.asked_cases              every query of every image, as entries of a datalist
+    command_line.program                  the `medvol-r1` command
 
 Nothing imports the engines; configs name them.
 

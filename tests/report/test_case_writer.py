@@ -38,7 +38,11 @@ def test_a_case_is_written_and_scored(tmp_path, capsys):
     assert written["query"] == "\u809d $x"
     printed = capsys.readouterr().out
     assert "a: ok, key slice 2 of 4, 1 box, 0.2 ml, DSC 0.667, IoU 0.500 -> " in printed
-    assert "a     ok                            0.2   0.667   0.500" in printed
+    assert "a     \u809d $x   found         0.2  0.667  0.500" in printed
+    (row,) = writer.rows
+    assert row["status_text"] == "found" and row["query"] == "\u809d $x" and row["scores"]["IoU"] == 0.5
+    assert list(row["files"]) == ["mask.nii.gz", "evidence.json", "evidence.png"]
+    assert row["files"]["mask.nii.gz"] == str(tmp_path / "out" / "a" / "a_mask.nii.gz")
 
 
 def test_failed_cases_are_named_at_the_end_and_the_status_is_not_zero(tmp_path, capsys):
@@ -47,7 +51,8 @@ def test_failed_cases_are_named_at_the_end_and_the_status_is_not_zero(tmp_path, 
     writer.write(engine([case(tmp_path)], [failure]))
     writer.print_table(engine())
     assert (tmp_path / "out" / "a" / "a_mask.nii.gz").is_file() and not (tmp_path / "out" / "b").exists()
-    assert "FAILED: not_3d\n  b: b.nii has shape (3, 4)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "FAILED: not_3d" in printed and "\n  b: b.nii has shape (3, 4)\nwritten to " in printed
     with pytest.raises(SystemExit, match=r"^1 of 2 cases could not be processed: b \(not_3d\)$"):
         writer.exit_if_failed()
 

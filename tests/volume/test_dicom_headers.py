@@ -6,7 +6,7 @@ import shutil
 import pytest
 from dicom_files import PATIENT, affine_of, ct_values, dicom_failure, file_of, write_nifti, write_series
 from medvol_r1.volume import dicom_headers
-from medvol_r1.volume.dicom_headers import is_dicom, series_headers
+from medvol_r1.volume.dicom_headers import is_dicom, named_series, series_headers
 from medvol_r1.volume.dicom_series import find_series
 from medvol_r1.volume.io import read_volume
 from pydicom import dcmread
@@ -87,6 +87,23 @@ def test_which_of_several_is_meant_must_be_said(tmp_path, orientation, axial):
     assert f"\n  'thin/{file_of(0)}': {plane}, 6 slices, 'thorax 2.5', UID {thin}" in message
     assert f"{plane}, 3 slices, 'thick?? \U0001fac1', UID {thick[0].SeriesInstanceUID}" in message
     assert uids(tmp_path / "thick") == {thick[0].SeriesInstanceUID}
+
+
+def test_several_series_are_named_one_by_one(tmp_path):
+    write_series(tmp_path / "alone")
+    write_series(tmp_path / "shared")
+    write_series(tmp_path / "shared" / "below")
+    write_series(tmp_path / "coronal", ImageOrientationPatient=CORONAL)
+    named = named_series(str(tmp_path))
+    # The folder `shared` means two series, so that one of them is named by a file.
+    assert named == [str(tmp_path / name) for name in ("alone", f"shared/{file_of(0)}", "shared/below")]
+    assert len({uid for path in named for uid in uids(path)}) == 3
+
+
+@pytest.mark.parametrize("write", [lambda folder: None, lambda folder: (folder / "x.dcm").touch()])
+def test_a_folder_without_several_series_is_named_itself(tmp_path, write):
+    write(tmp_path)
+    assert named_series(str(tmp_path)) == [str(tmp_path)]
 
 
 def test_a_file_names_the_series_that_it_belongs_to(tmp_path, monkeypatch):

@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +37,8 @@ VALUES = ("label_values", "opposite_values")
 
 # A case names a folder and files on any system.
 _NOT_IN_A_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
-_LONGEST_NAME = 150
+LONGEST_NAME = 150
+"""Characters of the name of a case, at most."""
 
 
 class DatalistError(ValueError):
@@ -92,7 +94,13 @@ def name_of_image(path: str | Path) -> str:
     """The name of a case that was given none: its image's file name without `.nii.gz` or `.dcm`, or the name of its
     folder; legal as a folder."""
     stem = re.sub(r"\.dcm$", "", nifti_stem(os.path.abspath(path)), flags=re.IGNORECASE)
-    return _NOT_IN_A_NAME.sub("_", stem)[:_LONGEST_NAME].strip(". ") or "case"
+    return _NOT_IN_A_NAME.sub("_", stem)[:LONGEST_NAME].strip(". ") or "case"
+
+
+def unique_name(stem: str, taken: Container[str]) -> str:
+    """The name of a case that is not taken: the stem, or the stem with a number, from 2 on."""
+    numbered = (f"{stem}_{number}" for number in count(2))
+    return next(name for name in chain([stem], numbered) if name not in taken)
 
 
 def _checked(entry: object, use: Use, where: str, folder: Path) -> dict[str, Any]:
@@ -130,9 +138,9 @@ def _description(entry: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _checked_name(name: str, where: str) -> str:
-    if _NOT_IN_A_NAME.search(name) or name.strip(". ") != name or len(name) > _LONGEST_NAME:
+    if _NOT_IN_A_NAME.search(name) or name.strip(". ") != name or len(name) > LONGEST_NAME:
         raise DatalistError(
-            f'"case" of {where} is {name!r}; it names a folder: at most {_LONGEST_NAME} characters, '
+            f'"case" of {where} is {name!r}; it names a folder: at most {LONGEST_NAME} characters, '
             'none of \\ / : * ? " < > |, no dot or blank at either end.'
         )
     return name
@@ -147,17 +155,9 @@ def _named(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         raise DatalistError(f"the case name {twice!r} stands twice in the datalist; names must differ.")
     for case in cases:
         if "case" not in case:
-            case["case"] = next(name for name in _numbered(name_of_image(case["image"])) if name not in taken)
+            case["case"] = unique_name(name_of_image(case["image"]), taken)
             taken.add(case["case"])
     return cases
-
-
-def _numbered(stem: str) -> Iterator[str]:
-    yield stem
-    number = 2
-    while True:
-        yield f"{stem}_{number}"
-        number += 1
 
 
 def _check_files(cases: list[dict[str, Any]], called: str) -> None:

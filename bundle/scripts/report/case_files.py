@@ -122,18 +122,23 @@ FORMATS: Mapping[str, Callable[[AnsweredCase, Path], None]] = {
 """What writes a format, by the ending of its file `<case>_<ending>`."""
 
 
-def write_case(case: AnsweredCase, folder: Path, endings: Iterable[str]) -> None:
+def write_case(case: AnsweredCase, folder: Path, endings: Iterable[str]) -> dict[str, Path]:
     """Writes some of FORMATS; what an earlier run left of the case is removed, so that all files are of one answer.
 
     Args:
         case: what to write.
         folder: of the case, made when absent.
         endings: of the files.
+
+    Returns:
+        The paths that were written, by ending.
     """
     folder.mkdir(parents=True, exist_ok=True)
     remove_case(case.name, folder)
-    for ending in endings:
-        FORMATS[ending](case, folder / f"{case.name}_{ending}")
+    paths = {ending: folder / f"{case.name}_{ending}" for ending in endings}
+    for ending, path in paths.items():
+        FORMATS[ending](case, path)
+    return paths
 
 
 def remove_case(name: str, folder: Path) -> None:

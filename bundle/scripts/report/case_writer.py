@@ -15,6 +15,8 @@ from ..metrics import dice, iou
 from ..targets import target_mask
 from ..volume.geometry import SliceGeometry
 from .case_files import FORMATS, AnsweredCase, remove_case, write_case
+from .case_table import case_table
+from .status_words import in_words
 
 _logger = logging.getLogger(__name__)
 
@@ -32,6 +34,10 @@ class CaseWriter:
         window: lower and upper HU of the picture.
         picture: whether to draw one.
         save_dicom_seg: whether to write the mask of a DICOM series as DICOM SEG as well.
+
+    `rows` says of each answered case, as plain JSON types, its `case`, `image`, `query`, `status`, `status_text` (in
+    words), `key_slice`, `boxes_1000`, `volume_ml`, `scores` (`DSC` and `IoU` where there is a label) and `files` (paths
+    by their endings); `failures` of each other one its `case`, `reason` and `message`.
     """
 
     def __init__(
@@ -67,14 +73,7 @@ class CaseWriter:
 
     def print_table(self, engine: Engine) -> None:
         """All cases with their status and scores, then the failed ones with their reasons."""
-        width = max([4, *(len(row["case"]) for row in [*self.rows, *self.failures])])
-        lines = [f"{'case':{width}}  {'status':22}  {'volume/ml':>9}  {'DSC':>6}  {'IoU':>6}"]
-        for row in self.rows:
-            scores = [f"{row['scores'][name]:6.3f}" if row["scores"] else f"{'-':>6}" for name in ("DSC", "IoU")]
-            lines.append(f"{row['case']:{width}}  {row['status']:22}  {row['volume_ml']:9.1f}  {'  '.join(scores)}")
-        lines += [f"{failure['case']:{width}}  FAILED: {failure['reason']}" for failure in self.failures]
-        lines += [f"  {failure['case']}: {failure['message']}" for failure in self.failures]
-        tqdm.write("\n".join(["", *lines, f"written to {self.output_dir}"]))
+        tqdm.write(case_table(self.rows, self.failures, self.output_dir))
 
     def exit_if_failed(self) -> None:
         """Ends the program with a non-zero status when a case could not be processed; the others are written.
@@ -117,10 +116,17 @@ class CaseWriter:
             "agreement.nii.gz": agreement_map is not None,
             "seg.dcm": self.save_dicom_seg and answered.series is not None,
         }
-        write_case(answered, folder, [ending for ending in FORMATS if wanted.get(ending, True)])
+        files = write_case(answered, folder, [ending for ending in FORMATS if wanted.get(ending, True)])
         measured = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
         tqdm.write(f"{case}: {_summary(record)}{', ' + measured if measured else ''} -> {folder}")
-        return {"case": case, "status": record["status"], "volume_ml": record["volume_ml"], "scores": scores}
+        return {
+            "case": case,
+            **{key: record[key] for key in ("image", "query", "status")},
+            "status_text": in_words(record["status"]),
+            **{key: record[key] for key in ("key_slice", "boxes_1000", "volume_ml")},
+            "scores": scores,
+            "files": {ending: str(path.absolute()) for ending, path in files.items()},
+        }
 
 
 def _summary(record: Mapping[str, Any]) -> str:

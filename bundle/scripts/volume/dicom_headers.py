@@ -90,18 +90,42 @@ def series_headers(path: str | os.PathLike) -> list[FileDataset]:
             f"no CT image is in the folder {path} and its subfolders ({found}); name the folder of a CT series, or a "
             ".nii or .nii.gz file",
         )
-    if len(series) == 1:
-        return next(iter(series.values()))
-    axial = [images for images in series.values() if _orientation(images[0]) == "axial"]
-    if len(axial) == 1:
-        _logger.info("%s: of %d series the axial one, %s", path, len(series), _described(axial[0], path))
-        return axial[0]
+    meant = _meant(series)
+    if len(meant) == 1:
+        if len(series) > 1:
+            _logger.info("%s: of %d series the axial one, %s", path, len(series), _described(meant[0], path))
+        return meant[0]
+    axial = sum(_orientation(images[0]) == "axial" for images in series.values())
     listed = "".join(f"\n  {_described(images, path)}" for images in list(series.values())[:_MOST_LISTED])
     raise VolumeError(
         "several_series",
-        f"the folder {path} holds {len(series)} CT series, {len(axial)} of them axial, and one must be chosen: "
+        f"the folder {path} holds {len(series)} CT series, {axial} of them axial, and one must be chosen: "
         f"name a file of it as `image`, which means all of its series, or move it to a folder of its own:{listed}",
     )
+
+
+def named_series(folder: str) -> list[str]:
+    """How to name the CT series of a folder, one by one.
+
+    Args:
+        folder: searched as by `series_headers`.
+
+    Returns:
+        Where several may be meant, the axial ones, or all where none is: the folder of each that has one to itself, a
+        file of the others. Else the folder itself: who reads it finds its one series, or says what is wrong.
+    """
+    try:
+        series = _ct_images(folder, subfolders=True)[0] if has_pydicom else {}
+    except VolumeError:
+        return [folder]
+    meant = _meant(series)
+    if len(meant) < 2:
+        return [folder]
+    own = [os.path.dirname(images[0].filename) for images in meant]
+    return [
+        place if len(_below(place, series)) == 1 else images[0].filename
+        for place, images in zip(own, meant, strict=True)
+    ]
 
 
 def read_header(path: str) -> FileDataset | None:
@@ -190,6 +214,18 @@ def _files(folder: str | os.PathLike, subfolders: bool) -> Iterator[str]:
             path = os.path.join(place, name)
             if not name.startswith(".") and os.path.isfile(path):
                 yield path
+
+
+def _meant(series: Mapping[str, list[FileDataset]]) -> list[list[FileDataset]]:
+    """The series that a folder may mean: the axial ones, or all where none is."""
+    axial = [images for images in series.values() if _orientation(images[0]) == "axial"]
+    return axial or list(series.values())
+
+
+def _below(folder: str, series: Mapping[str, list[FileDataset]]) -> list[str]:
+    """UIDs of the series that have images in a folder or its subfolders."""
+    start = os.path.join(folder, "")
+    return [uid for uid, images in series.items() if any(image.filename.startswith(start) for image in images)]
 
 
 def _series_with(path: str, series: Mapping[str, list[FileDataset]]) -> list[FileDataset]:

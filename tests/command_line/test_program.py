@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from hostile_text import HOSTILE
-from inference_stubs import NO_BOX, stub_overlay
+from inference_stubs import NO_BOX, STUBS, stub_overlay
 from medvol_r1 import command_line
+from medvol_r1.command_line import program
+from tiny_models import save_random_lvlm
 
 
 @pytest.fixture
@@ -89,9 +92,11 @@ def test_overlays_are_taken_in_order(ct, tmp_path, run):
         ("explode", r"some ct \(ValueError\)"),
     ],
 )
-def test_a_case_that_fails_ends_with_its_reason(run, ct, query, message):
-    with pytest.raises(SystemExit, match=message):
+def test_a_case_that_fails_ends_with_its_reason(run, ct, capsys, query, message):
+    with pytest.raises(SystemExit) as ended:
         run(ct, query)
+    assert ended.value.code == 3
+    assert re.search(f"medvol-r1: .*{message}", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", ["$HOME", "2024_05_01", "a,b", "a#b", "%x", "@seed", "$import os", "None", "it's"])
@@ -107,6 +112,8 @@ def test_the_results_lie_in_the_folder_that_was_named(ct, tmp_path, monkeypatch,
     "arguments, status, told",
     [
         (["--help"], 0, "Segment what a query asks for"),
+        ([], 2, "give an image and a query"),
+        ([__file__, "--queries", "nowhere.txt"], 1, "medvol-r1: nowhere.txt does not exist; correct the path."),
         (["nowhere.nii.gz", "liver"], 1, "medvol-r1: nowhere.nii.gz does not exist; correct the path."),
         ([__file__, "liver", "--config_file", "nowhere.json"], 1, "medvol-r1: nowhere.json does not exist"),
     ],
@@ -147,9 +154,94 @@ def test_missing_medsam2_weights_name_the_key(ct, tmp_path):
 
 
 def test_a_package_without_its_bundle_says_how_to_install(monkeypatch, tmp_path):
-    monkeypatch.setattr(command_line, "__file__", str(tmp_path / "site-packages" / "medvol_r1" / "command_line.py"))
+    installed = tmp_path / "site-packages" / "medvol_r1" / "command_line" / "program.py"
+    monkeypatch.setattr(program, "__file__", str(installed))
     with pytest.raises(SystemExit, match=r"no configs/inference.json in .*pip install -c constraints.txt -e \."):
-        command_line.find_bundle()
+        program.find_bundle()
+
+
+@pytest.fixture
+def result(tmp_path, monkeypatch, capsys):
+    """Runs the command with `--json` and stubs; returns the exit status and what the JSON on stdout holds."""
+    monkeypatch.setattr("sys.path", list(sys.path))
+    overlay = stub_overlay(tmp_path / "overlay.json")
+
+    def run_command(*arguments):
+        options = ["--json", "--output_dir", str(tmp_path / "out"), "--config_file", overlay]
+        status = 0
+        try:
+            command_line.main([*map(str, arguments), *options])
+        except SystemExit as ended:
+            status = ended.code
+        return status, json.loads(capsys.readouterr().out)
+
+    return run_command
+
+
+def test_every_query_is_asked_about_every_image_and_the_result_is_json(result, ct, tmp_path):
+    nib.save(nib.load(ct), tmp_path / "b.nii.gz")
+    (tmp_path / "queries.txt").write_text("the liver\n\n  $HOME, 'it'\n", encoding="utf-8")
+    status, printed = result(tmp_path / "b.nii.gz", ct, "--queries", tmp_path / "queries.txt")
+    assert status == 0 and printed["failures"] == []
+    asked = [(row["case"], row["image"], row["query"]) for row in printed["cases"]]
+    b = str(tmp_path / "b.nii.gz")
+    assert asked == [
+        ("b", b, "the liver"),
+        ("b_2", b, "  $HOME, 'it'"),
+        ("some ct", str(ct), "the liver"),
+        ("some ct_2", str(ct), "  $HOME, 'it'"),
+    ]
+    row = printed["cases"][3]
+    assert row["status"] == "ok" and row["status_text"] == "found" and row["scores"] == {} and row["key_slice"] == 2
+    mask = nib.load(row["files"]["mask.nii.gz"])
+    # Voxels of 3 mm3, 20 x 24 x 6 of them; the box is half the width and half the height of one slice.
+    assert row["volume_ml"] == pytest.approx(np.sum(mask.dataobj) * 3 / 1000, abs=5e-4)
+    assert row["volume_ml"] > 0 and sorted(row["files"]) == ["evidence.json", "mask.nii.gz"]
+
+
+def test_a_bad_image_does_not_stop_the_others_and_the_exit_status_says_so(result, ct, tmp_path):
+    (tmp_path / "a.nii.gz").write_text("text")
+    status, printed = result(tmp_path / "a.nii.gz", ct, "the liver")
+    assert status == 3
+    assert [failure["reason"] for failure in printed["failures"]] == ["not_nifti"]
+    assert [row["case"] for row in printed["cases"]] == ["some ct"]
+
+
+def test_a_label_of_the_list_gives_scores(result, ct, tmp_path):
+    label = np.zeros((20, 24, 6), np.uint8)
+    label[:10] = 1
+    nib.save(nib.Nifti1Image(label, nib.load(ct).affine), tmp_path / "label.nii.gz")
+    entry = {"image": ct.name, "query": "the liver", "label": "label.nii.gz", "case": "mine"}
+    (tmp_path / "cases.json").write_text(json.dumps([entry]))
+    status, printed = result("--datalist", tmp_path / "cases.json")
+    (row,) = printed["cases"]
+    assert status == 0 and row["case"] == "mine"
+    predicted = np.asarray(nib.load(row["files"]["mask.nii.gz"]).dataobj)
+    expected = 2 * np.sum(predicted[:10]) / (np.sum(predicted) + 10 * 24 * 6)
+    assert row["scores"]["DSC"] == pytest.approx(expected, abs=1e-6) and expected > 0
+
+
+def test_the_table_names_the_queries(run, ct, capsys):
+    run(ct, "the organ\nthat makes bile")
+    table = capsys.readouterr().out.splitlines()
+    (head,) = (number for number, line in enumerate(table) if line.startswith("case "))
+    assert table[head + 1].startswith("some ct  the organ that makes bile  found ")
+    assert table[head + 2].endswith("<case>: mask.nii.gz, evidence.json")
+
+
+def test_a_volume_is_encoded_once_for_all_its_queries(ct, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.setenv("ENCODED", str(tmp_path / "encoded"))
+    nib.save(nib.Nifti1Image(nib.load(ct).get_fdata()[::-1], nib.load(ct).affine), tmp_path / "b.nii.gz")
+    network = {"_target_": "inference_stubs.CountingLVLM", "path": str(save_random_lvlm(tmp_path / "lvlm"))}
+    overlay = tmp_path / "overlay.json"
+    network |= {"slice_size": 32, "max_new_tokens": 2}
+    overlay.write_text(json.dumps({**STUBS, "network_def": network, "picture": False}))
+    (tmp_path / "queries.json").write_text(json.dumps(["the liver", "both kidneys", "the spleen"]))
+    images = [str(ct), str(tmp_path / "b.nii.gz"), "--queries", str(tmp_path / "queries.json")]
+    command_line.main([*images, "--output_dir", str(tmp_path / "out"), "--config_file", str(overlay)])
+    assert len(list((tmp_path / "out").glob("*/*_mask.nii.gz"))) == 6
+    assert (tmp_path / "encoded").read_text() == "volume\n" * 2
 
 
 def test_serve_hands_its_arguments_to_the_server(monkeypatch):
