@@ -68,8 +68,8 @@ def module_name(path):
 MODULES = {module_name(path): path for path in SCRIPTS.rglob("*.py") if path.name != "__init__.py"}
 PACKAGES = sorted(path.parent.name for path in SCRIPTS.glob("*/__init__.py"))
 INFERENCE = {
-    "command_line", "datasets.cases", "datasets.datalist", "datasets.volume_cases", "evaluator", "inferer", "lvlm",
-    "medsam2", "prompt_masks", "propagation", "report", "self_consistency", "volume",
+    "command_line", "datasets.cases", "datasets.datalist", "datasets.volume_cases", "evaluator", "images", "inferer",
+    "lvlm", "medsam2", "prompt_masks", "propagation", "report", "self_consistency", "volume",
 }  # fmt: skip
 NOT_FOR_INFERENCE = {"benchmark", "demo_models", "evaluation", "phantom", "propagator_training", "queries", "training"}
 

@@ -10,6 +10,11 @@ One flow, one direction of imports: each line may import those above it, never t
     metrics                               visibility of the key slice, matched box IoU, DSC and IoU of masks
     device                                which device to compute on, and whether in bfloat16
 
+    images.failures                       why an image file cannot be used
+    images.stored_image                   an image as its file stores it, and as a volume of one slice
+    images.picture_file                   PNG, JPEG, TIFF, BMP and GIF files
+    images.dicom_image                    a DICOM file of one frame
+
     volume.cropped_mask                   a mask without the empty space around it
     volume.geometry                       where the shown slices lie in the source volume, and the way back
     volume.failures                       why a volume cannot be used
@@ -17,12 +22,12 @@ One flow, one direction of imports: each line may import those above it, never t
     volume.dicom_headers                  which CT series a path names
     volume.dicom_series                   its slices in order, checked; their voxels
     volume.voxel_values                   whether values can be HU, whether they are labels
+    volume.windows                        HU, or values of another modality, to grey values
     volume.nifti_file                     NIfTI files, opened and read slice by slice
-    volume.io                             NIfTI or DICOM to checked volumes
+    volume.io                             NIfTI, DICOM or a picture to checked volumes
     volume.body_crop                      slices cropped to the body, so that air and table do not count
     volume.query_text                     the user's text, verbatim, into the image's meta data
     volume.correction                     a person's evidence, checked, into the image's meta data
-    volume.windows                        HU to grey values
     volume.transforms                     volume <-> shown slices, as dictionary transforms
 
     phantom.canvas                        painting with partial volume on a warped body

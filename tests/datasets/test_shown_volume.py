@@ -4,6 +4,7 @@ import pytest
 import torch
 from medvol_r1.datasets.shown_volume import shown_volume
 from medvol_r1.volume.transforms import LoadVolumed, OrientByAffined, ResizeSlicesd, SampleSlicesd, WindowHUd
+from PIL import Image
 
 SETTINGS = {"num_slices": 5, "slice_size": 24, "window": [-160, 240], "crop_to_body": False}
 
@@ -54,3 +55,24 @@ def test_labels_keep_their_values(tmp_path, image, values, dtype):
     assert shown.dtype == dtype and shown.shape == (2, 12, 24, 24)
     assert shown[0, :, 0, 0].tolist() == values + [0] * (12 - len(values))
     assert (shown[1] == 1).all()
+
+
+def test_a_coloured_picture_keeps_its_channels_and_is_not_cropped(tmp_path):
+    pixels = np.zeros((24, 24, 3), np.uint8)
+    pixels[:12, :, 0], pixels[12:, :, 2] = 200, 90
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "mask.png")
+    settings = SETTINGS | {"crop_to_body": True, "intensity": "full_range"}
+    shown = shown_volume(str(tmp_path / "a.png"), [str(tmp_path / "mask.png")], **settings)
+    assert torch.equal(shown["image"][0], torch.from_numpy(pixels).permute(2, 0, 1))  # [S, 3, H, W], red first
+    assert torch.equal(shown["labels"][0, 0], torch.from_numpy(pixels[..., 0]))
+
+
+def test_mr_is_shown_by_its_percentiles(tmp_path):
+    path = save(tmp_path / "mr.nii.gz", np.random.default_rng(0).normal(500, 80, (20, 22, 12)).astype(np.float32))
+    labels = [label(tmp_path, "a.nii.gz", [1])]
+    settings = SETTINGS | {"intensity": "percentiles", "num_slices": 12}
+    shown = shown_volume(path, labels, **settings)["image"].float()
+    # A normal distribution cut at its percentiles 0.5 and 99.5, 2.576 spreads to each side: its spread is 0.194 of that
+    # range, less where pixels are made of several.
+    assert 120 < shown.mean() < 135 and 30 < shown.std() < 0.194 * 255

@@ -33,6 +33,14 @@ def test_preprocess_is_the_official_route(slices):
     torch.testing.assert_close(preprocess(three, 64), pixels, rtol=0, atol=0)
 
 
+def test_colours_reach_the_model_red_first():
+    red = np.zeros((1, 3, *SIZE), np.float32)
+    red[:, 0] = 1
+    # (1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225
+    expected = torch.tensor([2.248908, -2.035714, -1.804444])[:, None, None].expand(3, 64, 64)
+    torch.testing.assert_close(preprocess(red, 64)[0], expected, rtol=0, atol=1e-5)
+
+
 def test_features_of_a_volume_are_computed_once(tiny, slices, monkeypatch):
     encoded, original = [], tiny.vision_encoder.forward
 

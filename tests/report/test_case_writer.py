@@ -9,6 +9,7 @@ import torch
 from answered_cases import SHAPE, geometry_meta, nine_voxels, record_of, write_volume
 from medvol_r1.report.case_writer import CaseWriter
 from monai.data import MetaTensor
+from PIL import Image
 
 
 def engine(output=(), failures=()):
@@ -86,3 +87,18 @@ def test_reports_are_written_without_phantoms_training_or_evaluation():
     assert "medvol_r1.report.case_files" in modules
     rooms = {name.split(".")[1] for name in modules}
     assert rooms.isdisjoint({"phantom", "queries", "training", "evaluation", "lvlm", "medsam2"})
+
+
+def test_a_picture_is_told_in_pixels_and_has_a_mask_png(tmp_path, capsys):
+    Image.fromarray(np.arange(120, dtype=np.uint8).reshape(10, 12)).save(tmp_path / "a.png")
+    meta = geometry_meta(np.diag([-1.0, -1, 1, 1]), (12, 10, 1), (0,)) | {"window_limits": np.array([0.0, 255.0])}
+    mask = torch.zeros(1, 12, 10, 1, dtype=torch.uint8)
+    mask[0, 2:5, 1] = 1
+    record = record_of(image=str(tmp_path / "a.png")) | {"key_slice": 1, "slices_shown": 1}
+    record |= {"volume_ml": None, "voxels": 3}
+    item = {"case": "a", "result": record, "pred": mask, "image": MetaTensor(torch.zeros(1, 1, 8, 8), meta=meta)}
+    writer = CaseWriter(tmp_path / "out")
+    writer.write(engine([item]))
+    writer.print_table(engine())
+    assert (tmp_path / "out" / "a" / "a_mask.png").is_file()
+    assert "a: ok, key slice 1 of 1, 1 box, 3 pixels -> " in capsys.readouterr().out

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import torch
 from answered_cases import AFFINE, evidence, geometry_meta, nine_voxels, record_of
-from medvol_r1.report.evidence_record import EvidenceRecordd
+from medvol_r1.report.evidence_record import EvidenceRecordd, evidence_record
 from monai.data import MetaTensor
 
 KEYS = (
@@ -43,3 +43,9 @@ def test_the_transform_reads_the_evidence_as_it_is_and_changes_nothing():
     data = {"pred": mask, "image": MetaTensor(torch.zeros(1, 4, 8, 8), meta=meta)}
     recorded = EvidenceRecordd(weights={"lvlm": "folder"})(data)
     assert recorded["result"] == record_of() and "result" not in data and said == evidence()
+
+
+def test_without_the_size_of_a_pixel_there_is_no_volume():
+    meta = geometry_meta() | {"has_spacing": False}
+    record = evidence_record(evidence(), nine_voxels(), meta, query="the mole", weights={})
+    assert record["volume_ml"] is None and record["voxels"] == 9

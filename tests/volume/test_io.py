@@ -6,10 +6,15 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
-from medvol_r1.volume.io import LoadVolumed, nifti_stem, read_volume
+import torch
+from medvol_r1.volume.failures import VolumeError
+from medvol_r1.volume.geometry import SliceGeometry, restore_mask, source_slice
+from medvol_r1.volume.io import LoadVolumed, nifti_stem, read_slices, read_volume
+from medvol_r1.volume.transforms import LoadSlicesd, ResizeSlicesd, WindowIntensityd
 from monai.data import MetaTensor
 from monai.transforms import Compose
 from nifti_files import AFFINE, ct_voxels, failure, write
+from PIL import ExifTags, Image
 
 
 @pytest.mark.parametrize("name", ["ct.nii", "ct.nii.gz"])
@@ -206,3 +211,136 @@ def test_real_ct(real_ct_path):
     voxels, affine = read_volume(real_ct_path)
     assert voxels.shape == nib.load(real_ct_path).shape
     assert voxels.min() <= -1000 and nib.aff2axcodes(affine) == ("R", "A", "S")
+
+
+# Other modalities and single images ---------------------------------------------------------------------------------
+
+GREY = np.array([[0, 100, 255], [50, 150, 200]], dtype=np.uint8)
+
+
+def save_picture(path, pixels, orientation=1):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+    return path
+
+
+def test_a_volume_of_another_modality_is_not_asked_for_hu(tmp_path):
+    path = write(tmp_path / "mr.nii", np.arange(120, dtype=np.int16).reshape(6, 5, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        voxels, affine = read_volume(path, intensity="percentiles")
+    np.testing.assert_array_equal(voxels, np.arange(120).reshape(6, 5, 4))
+    np.testing.assert_array_equal(affine, AFFINE)
+
+
+@pytest.mark.parametrize("intensity", ["percentiles", "full_range"])
+def test_a_ct_that_is_said_to_be_another_modality_warns(tmp_path, intensity):
+    hu = np.random.default_rng(0).integers(-1000, 1500, (6, 5, 4)).astype(np.int16)
+    path = write(tmp_path / "ct.nii", hu)
+    with pytest.warns(UserWarning, match=rf"values of a CT in HU, and `intensity` is '{intensity}'.* to ct"):
+        read_volume(path, intensity=intensity)
+    LoadVolumed("image")({"image": path})  # in silence
+
+
+def test_a_picture_is_a_volume_of_one_slice_on_its_stored_grid(tmp_path):
+    path = save_picture(tmp_path / "a.png", GREY, orientation=6)
+    image = LoadVolumed("image", intensity="full_range")({"image": path})["image"]
+    assert image.shape == (1, 3, 2, 1) and image[0, :, :, 0].T.tolist() == GREY.tolist()
+    # Its columns run down, its rows to the left of who looks: posterior, and to the patient's right.
+    assert nib.aff2axcodes(image.affine.numpy()) == ("P", "R", "S")
+    assert image.meta["has_spacing"] is False
+
+
+def test_a_coloured_picture_has_three_channels_red_first(tmp_path):
+    path = save_picture(tmp_path / "a.png", np.stack([GREY, GREY // 2, GREY * 0], axis=-1))
+    for load in (LoadVolumed("image", intensity="full_range"), LoadSlicesd("image", 8, intensity="full_range")):
+        image = load({"image": path})["image"]
+        assert image.shape[0] == 3 and image.amax(dim=(1, 2, 3)).tolist() == [255, 127, 0]
+
+
+def test_a_picture_has_no_hu(tmp_path):
+    reason, message = failure(save_picture(tmp_path / "a.png", GREY))
+    assert reason == "not_hu" and "set `intensity` to full_range" in message
+
+
+@pytest.mark.parametrize(("size", "intensity"), [((1, 1), "full_range"), ((7, 5), "percentiles")])
+def test_a_picture_of_one_value_is_refused(tmp_path, size, intensity):
+    path = save_picture(tmp_path / "a.png", np.full(size, 9, np.uint8))
+    reason, message = failure(path, intensity=intensity)
+    assert reason == "constant_volume" and "are 9; an image that shows something is needed" in message
+
+
+def test_what_is_wrong_with_a_picture_is_a_reason_of_its_volume(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    reason, message = failure(tmp_path / "a.png", intensity="full_range")
+    assert reason == "not_an_image" and "no image" in message
+
+
+def test_floats_that_are_not_numbers_are_refused(tmp_path):
+    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "a.tif")
+    assert failure(tmp_path / "a.tif", intensity="full_range")[0] == "non_finite_voxels"
+
+
+def test_a_mask_lies_on_its_picture_or_is_refused(tmp_path):
+    keys = ("image", "label")
+    load = LoadVolumed(keys, intensity="full_range")
+    image = save_picture(tmp_path / "a.jpg", np.kron(GREY, np.ones((8, 8), np.uint8)), orientation=6)
+    label = np.zeros((16, 24), np.uint8)
+    label[:3, :5] = 255
+    found = load({"image": image, "label": save_picture(tmp_path / "m.png", label, orientation=6)})["label"]
+    assert found.shape == (1, 24, 16, 1) and found[0, :, :, 0].T.tolist() == label.tolist()
+    for pixels, orientation, words in (
+        (label[:, :-1], 6, r"have shapes \(23, 16, 1\) and \(24, 16, 1\)"),
+        (label, 1, "have different affines|axes run in other directions"),
+    ):
+        with pytest.raises(VolumeError, match=words) as caught:
+            load({"image": image, "label": save_picture(tmp_path / "m.png", pixels, orientation)})
+        assert caught.value.reason == "label_mismatch"
+
+
+def test_a_dicom_file_of_another_class_is_an_image(tmp_path):
+    pytest.importorskip("pydicom", reason="needs the extra `dicom`")
+    from dicom_images import write_dicom
+
+    path = write_dicom(tmp_path / "a.dcm", GREY, PixelSpacing=[0.5, 0.25])
+    image = LoadVolumed("image", intensity="percentiles")({"image": path})["image"]
+    assert image.shape == (1, 3, 2, 1) and image[0, :, :, 0].T.tolist() == GREY.tolist()
+    np.testing.assert_allclose(image.affine, np.diag([-0.25, -0.5, 1, 1]))
+    assert image.meta["has_spacing"] is True
+    write_dicom(path, GREY)
+    assert LoadSlicesd("image", 1, intensity="percentiles")({"image": path})["image"].meta["has_spacing"] is False
+    reason, message = failure(path)
+    assert reason == "no_ct_series" and "set `intensity` to percentiles" in message
+
+
+@pytest.mark.parametrize("affine", [AFFINE, AFFINE @ np.diag([1, 1, -1, 1.0])], ids=["upwards", "downwards"])
+def test_one_slice_of_a_volume_by_its_place_in_the_file(tmp_path, affine):
+    voxels = ct_voxels((6, 5, 4))
+    path = write(tmp_path / "ct.nii", voxels, affine)
+    for index in range(4):
+        shown, geometry = read_slices(path, 9, source_slice_index=index)
+        np.testing.assert_array_equal(shown[..., 0], voxels[..., index])
+        assert source_slice(geometry, 0) == index
+        # The mask of that slice comes back to it, and to no other.
+        restored = restore_mask(np.ones((1, 5, 6), np.uint8), geometry)
+        assert restored[..., index].all() and restored.sum() == 30
+    with pytest.raises(ValueError, match=r"slice_index is 4; 0 to 3 are legal \(config key `slice_index`\)"):
+        read_slices(path, 9, source_slice_index=4)
+
+
+def test_a_volume_of_one_slice_and_its_picture_are_shown_alike(tmp_path):
+    """So the same anchor gives the same mask: what the models see is equal, and so is the way back."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30), dtype=np.uint8)
+    volume = write(tmp_path / "a.nii", pixels.T[..., None], np.diag([-1.0, -1, 1, 1]))
+    picture = save_picture(tmp_path / "a.png", pixels)
+    keys, mask = "image", (np.indices((1, 24, 24))[2] > 9).astype(np.uint8)
+    shown, restored = [], []
+    for path in (volume, picture):
+        data = {"image": path}
+        for step in (LoadSlicesd(keys, 4, intensity="full_range"), WindowIntensityd(keys, "full_range")):
+            data = step(data)
+        shown.append(ResizeSlicesd(keys, 24)(data)["image"])
+        restored.append(restore_mask(mask, SliceGeometry.from_meta(shown[-1].meta)))
+    assert torch.equal(*(image.as_tensor() for image in shown))
+    assert restored[0].shape == (30, 40, 1) and np.array_equal(*restored)

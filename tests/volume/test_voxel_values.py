@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from medvol_r1.phantom.scan import make_phantom
-from medvol_r1.volume.voxel_values import doubt_of_hu, rounded_labels
+from medvol_r1.volume.voxel_values import doubt_of_hu, looks_like_hu, rounded_labels
 
 SHAPE = (40, 40, 20)
 
@@ -59,3 +59,10 @@ def test_whole_numbers_within_a_thousandth():
     labels, soft = rounded_labels(values)
     assert labels.tolist() == [1, 1, 0, 0, 3, 0, 2, 255]
     assert soft.tolist() == [False, False, False, False, False, True, True, False]
+
+
+def test_a_ct_is_known_by_its_air(scan):
+    assert looks_like_hu(scan) and looks_like_hu(noise(-850, 60))
+    mr = np.where(np.indices(SHAPE)[0] < 20, noise(0, 25), noise(500, 80, 1))
+    for volume in (mr, scan.clip(-1024) + 1024, (scan - scan.mean()) / scan.std(), scan[24:40, 24:40].clip(-200)):
+        assert not looks_like_hu(volume.astype(np.float32))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from medvol_r1.volume.windows import HUWindow, WindowHUd
+from medvol_r1.volume.windows import HUWindow, WindowHUd, WindowIntensityd
 from monai.data import MetaTensor
 
 
@@ -60,3 +60,62 @@ def test_windows_bad(windows, message):
 def test_windows_twice():
     with pytest.raises(ValueError, match="'image' has 3 channels; one channel in HU is expected"):
         WindowHUd("image")({"image": MetaTensor(torch.zeros(3, 2, 2, 2))})
+
+
+# Other modalities ---------------------------------------------------------------------------------------------------
+
+
+def windowed(values, intensity):
+    return WindowIntensityd("image", intensity)({"image": MetaTensor(torch.as_tensor(values, dtype=torch.float32))})
+
+
+def test_percentiles_cut_off_what_few_voxels_have():
+    # 0, 1, ..., 1000: the 0.5th percentile is 5, the 99.5th 995.
+    image = windowed(np.arange(1001.0)[None], "percentiles")["image"]
+    np.testing.assert_allclose(image[0, [0, 5, 104, 500, 995, 1000]], [0, 0, 0.1, 0.5, 1, 1], atol=1e-6)
+    assert image.meta["window_limits"].tolist() == [5, 995]
+    with_artefact = np.arange(1001.0)
+    with_artefact[1000] = 1e6
+    assert torch.equal(windowed(with_artefact[None], "percentiles")["image"][0, :1000], image[0, :1000])
+
+
+def test_percentiles_are_those_of_all_slices_and_channels():
+    volume = np.stack([np.full((4, 5, 5), 100.0), np.full((4, 5, 5), 300.0), np.full((4, 5, 5), 200.0)])
+    image = windowed(volume, "percentiles")["image"]
+    assert image.shape == (3, 4, 5, 5) and image.mean(dim=(1, 2, 3)).tolist() == [0, 1, 0.5]
+
+
+def test_percentiles_that_coincide_give_way_to_the_whole_range():
+    sparse = np.zeros((1, 1000))
+    sparse[0, :2] = 4, 8
+    assert windowed(sparse, "percentiles")["image"][0, :3].tolist() == [0.5, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"),
+    [
+        ([10, 100, 200], [0, 255]),  # 8 bits: as they are
+        ([10, 100, 256], [10, 256]),
+        ([-1, 100, 200], [-1, 200]),
+        ([0, 0.5, 200], [0, 200]),
+        ([0, 1, 1], [0, 1]),  # a mask, or floats that are 0 and 1
+    ],
+)
+def test_the_full_range_is_that_of_eight_bits_or_of_the_values(values, limits):
+    image = windowed([values], "full_range")["image"]
+    assert image.meta["window_limits"].tolist() == limits
+    low, high = limits
+    np.testing.assert_allclose(image[0], (np.array(values) - low) / (high - low), atol=1e-6)
+
+
+def test_a_ct_is_windowed_as_before():
+    hu = MetaTensor(torch.tensor([[-1000.0, -60, 40, 400]]))
+    windows = [[-160, 240], [-1000, 0], [0, 800]]
+    for chosen in ([[-160, 240]], windows):
+        found = WindowIntensityd("image", "ct", chosen)({"image": hu})["image"]
+        assert torch.equal(found, WindowHUd("image", chosen)({"image": hu})["image"])
+
+
+def test_an_unknown_intensity_is_refused():
+    with pytest.raises(ValueError, match=r"intensity is 'mr'; ct, percentiles, full_range are legal \(config key"):
+        WindowIntensityd("image", "mr")

@@ -1,4 +1,4 @@
-"""CT volumes on disk with queries and target masks, as a JSON list, for training."""
+"""Volumes and images on disk with queries and target masks, as a JSON list, for training."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..anchor import format_completion
 from ..queries.reasoning import plain_name, rule_made_think
 from ..targets import sft_anchor, target_mask
 from ..volume.query_text import check_query
+from ..volume.windows import CT, checked_intensity
 from .asked_queries import asked_queries, check_absent_fraction
 from .datalist import TRAINING, read_datalist
 from .shown_volume import shown_volume
@@ -32,10 +33,11 @@ class ListedVolumes(Dataset):
         num_slices: S, shown slices.
         slice_size: H = W in pixels.
         queries_per_volume: K at most; a volume with more queries is several items.
-        window: lower and upper HU that become 0 and 1.
+        window: lower and upper HU of a CT that become 0 and 1.
         top_k: slices among which the SFT key slice is drawn (paper, Sec. 2.4).
         seed: of that draw; it is made once for each query, as in the paper.
-        crop_to_body: show the body, not all of the field of view; as the inference that the model is for.
+        crop_to_body: show the body of a CT, not all of the field of view; as the inference that the model is for.
+        intensity: what the values of the images are, see `windows.INTENSITIES`.
         absent_fraction: the share of queries whose target is on no shown slice, see `asked_queries`; None: all.
         cache_dir: where shown slices are kept, see `SliceCache`: (1 + label files) * S * H * W bytes a volume. None:
             volumes are read anew each time.
@@ -43,7 +45,7 @@ class ListedVolumes(Dataset):
     Raises:
         DatalistError: the list cannot be used, or files of it are not there.
         QueryError: a query that cannot be asked.
-        ValueError: `absent_fraction` is no share below 1.
+        ValueError: `absent_fraction` is no share below 1, or the intensity is unknown.
         VolumeError: in use, a volume that cannot be used, or a label that does not lie on its image.
     """
 
@@ -57,6 +59,7 @@ class ListedVolumes(Dataset):
         top_k: int = 4,
         seed: int = 0,
         crop_to_body: bool = True,
+        intensity: str = CT,
         absent_fraction: float | None = None,
         cache_dir: str | Path | None = None,
     ) -> None:
@@ -78,6 +81,7 @@ class ListedVolumes(Dataset):
             "slice_size": slice_size,
             "window": list(window),
             "crop_to_body": crop_to_body,
+            "intensity": checked_intensity(intensity),
         }
         self.top_k = top_k
         self.seed = seed
@@ -110,7 +114,7 @@ class ListedVolumes(Dataset):
         )
 
     def _shown(self, number: int) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-        """Shown slices of a volume, uint8 [S, H, W], and of its label files: many queries ask about one file."""
+        """Shown slices, uint8 [S, H, W] or [S, 3, H, W], and label files: many queries ask about one file."""
         entries = self.volumes[number]
         image, labels = entries[0]["image"], list(dict.fromkeys(entry["label"] for entry in entries))
         shown = self.cache.get([image, *labels], self.shown, lambda: shown_volume(image, labels, **self.shown))

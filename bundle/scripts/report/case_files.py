@@ -14,10 +14,14 @@ from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
+from PIL import ExifTags, Image
 
-from ..volume.dicom_headers import is_dicom
+from ..images.picture_file import is_picture, read_picture
+from ..volume.dicom_headers import is_ct, is_dicom
 from ..volume.dicom_series import CTSeries, find_series, series_image
 from ..volume.geometry import SliceGeometry, restore_map
+from ..volume.io import read_volume
+from ..volume.windows import FULL_RANGE
 from .dicom_seg import dicom_seg
 from .evidence_picture import draw_evidence, save_evidence
 
@@ -35,7 +39,7 @@ class AnsweredCase:
             none.
         truth: bool [X, Y, Z], the target by its label; None: there is no label.
         scores: against the label, by name ("DSC"); each in 0..1.
-        window_hu: lower and upper HU of pictures.
+        window_hu: what is drawn black and white in pictures: HU of a CT, else values of the volume.
         target: what is asked for, in short; None: the query says it.
     """
 
@@ -51,15 +55,37 @@ class AnsweredCase:
 
     @cached_property
     def series(self) -> CTSeries | None:
-        """The volume's DICOM series, None where it is a NIfTI file."""
-        return find_series(self.record["image"]) if is_dicom(self.record["image"]) else None
+        """The volume's DICOM series, None where it is something else."""
+        path = self.record["image"]
+        return find_series(path) if is_dicom(path) and is_ct(path) else None
+
+    @cached_property
+    def is_picture(self) -> bool:
+        """Whether the volume is a PNG, JPEG, TIFF, ... file: it says nothing of the patient's directions."""
+        return is_picture(self.record["image"])
 
     @cached_property
     def source(self) -> nib.Nifti1Image:
-        """The volume as NIfTI. It is opened once; all formats take the header and the voxels from here."""
+        """The volume as NIfTI. It is opened once; all formats take the header from here. Of a single image it has the
+        grid alone."""
         if self.series is not None:
             return series_image(self.series)
+        if self._is_single_image:
+            grid = np.zeros(self.geometry.source_shape, np.uint8)
+            return nib.Nifti1Image(grid, self.geometry.source_affine)
         return cast(nib.Nifti1Image, nib.load(self.record["image"]))
+
+    @cached_property
+    def channels(self) -> np.ndarray:
+        """The voxels of the volume, float32 [X, Y, Z], or [X, Y, 1, 3] of a coloured image."""
+        if self._is_single_image:
+            voxels, _ = read_volume(self.record["image"], intensity=FULL_RANGE)
+            return np.moveaxis(voxels, 0, -1) if voxels.ndim == 4 else voxels
+        return self.source.get_fdata(dtype=np.float32).reshape(self.geometry.source_shape)
+
+    @property
+    def _is_single_image(self) -> bool:
+        return self.is_picture or is_dicom(self.record["image"]) and self.series is None
 
 
 def write_mask(case: AnsweredCase, path: Path) -> None:
@@ -86,17 +112,31 @@ def write_record(case: AnsweredCase, path: Path) -> None:
 
 def write_picture(case: AnsweredCase, path: Path) -> None:
     """PNG, see `evidence_picture`."""
-    volume_hu = case.source.get_fdata(dtype=np.float32).reshape(case.geometry.source_shape)
     figure = draw_evidence(
-        volume_hu,
+        case.channels,
         case.mask,
         case.geometry,
         case.record,
         window_hu=case.window_hu,
         truth=case.truth,
         scores=case.scores,
+        has_directions=not case.is_picture,
     )
     save_evidence(figure, path)
+
+
+def write_mask_picture(case: AnsweredCase, path: Path) -> None:
+    """PNG of 8 bits, 255 is the target, on the stored grid of the picture that was asked about, with its orientation:
+    whoever turns one upright turns both.
+
+    Raises:
+        ValueError: the volume is no picture.
+    """
+    if not case.is_picture:
+        raise ValueError(f"case {case.name!r} is no picture, so there is no mask.png of it; its mask is NIfTI.")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = read_picture(case.record["image"]).orientation
+    Image.fromarray(np.ascontiguousarray(case.mask[:, :, 0].T != 0).astype(np.uint8) * 255).save(path, exif=exif)
 
 
 def write_dicom_seg(case: AnsweredCase, path: Path) -> None:
@@ -114,6 +154,7 @@ def write_dicom_seg(case: AnsweredCase, path: Path) -> None:
 
 FORMATS: Mapping[str, Callable[[AnsweredCase, Path], None]] = {
     "mask.nii.gz": write_mask,
+    "mask.png": write_mask_picture,
     "evidence.json": write_record,
     "evidence.png": write_picture,
     "agreement.nii.gz": write_agreement,

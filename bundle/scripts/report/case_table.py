@@ -21,7 +21,8 @@ def case_table(rows: Sequence[Mapping[str, Any]], failures: Sequence[Mapping[str
     lines = [["case", "query", "status", "volume/ml", "DSC", "IoU"]]
     for row in rows:
         scores = [f"{row['scores'][name]:.3f}" if row["scores"] else "-" for name in ("DSC", "IoU")]
-        lines.append([row["case"], _shown(row["query"]), row["status_text"], f"{row['volume_ml']:.1f}", *scores])
+        size = "-" if row["volume_ml"] is None else f"{row['volume_ml']:.1f}"
+        lines.append([row["case"], _shown(row["query"]), row["status_text"], size, *scores])
     lines += [[failure["case"], "", f"FAILED: {failure['reason']}", "-", "-", "-"] for failure in failures]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = ["  ".join(_padded(line, widths)).rstrip() for line in lines]

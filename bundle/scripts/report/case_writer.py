@@ -31,7 +31,7 @@ class CaseWriter:
 
     Args:
         output_dir: made when absent.
-        window: lower and upper HU of the picture.
+        window: lower and upper HU of the picture of a CT; others have theirs in their meta data, `window_limits`.
         picture: whether to draw one.
         save_dicom_seg: whether to write the mask of a DICOM series as DICOM SEG as well.
 
@@ -106,7 +106,7 @@ class CaseWriter:
             agreement_map=agreement_map,
             truth=truth,
             scores=scores,
-            window_hu=self.window,
+            window_hu=tuple(item["image"].meta.get("window_limits", self.window)),
             target=item.get("target"),
         )
         if self.save_dicom_seg and answered.series is None:
@@ -114,6 +114,7 @@ class CaseWriter:
         wanted = {
             "evidence.png": self.picture,
             "agreement.nii.gz": agreement_map is not None,
+            "mask.png": answered.is_picture,
             "seg.dcm": self.save_dicom_seg and answered.series is not None,
         }
         files = write_case(answered, folder, [ending for ending in FORMATS if wanted.get(ending, True)])
@@ -133,8 +134,9 @@ def _summary(record: Mapping[str, Any]) -> str:
     if record["key_slice"] is None:
         return f"{record['status']} (the completion does not parse; the mask is empty)"
     boxes = len(record["boxes_1000"])
+    size = f"{record['voxels']} pixels" if record["volume_ml"] is None else f"{record['volume_ml']:.1f} ml"
     agreed = "" if record["agreement"] is None else f", agreement {record['agreement']:.2f}"
     return (
         f"{record['status']}{agreed}, key slice {record['key_slice']} of {record['slices_shown']}, "
-        f"{boxes} box{'' if boxes == 1 else 'es'}, {record['volume_ml']:.1f} ml"
+        f"{boxes} box{'' if boxes == 1 else 'es'}, {size}"
     )

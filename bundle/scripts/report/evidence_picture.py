@@ -38,17 +38,20 @@ def draw_evidence(
     window_hu: tuple[float, float] = (-160.0, 240.0),
     truth: np.ndarray | None = None,
     scores: Mapping[str, float] | None = None,
+    has_directions: bool = True,
 ) -> Figure:
     """Draws the picture; nothing is shown or written.
 
     Args:
-        volume_hu: [X, Y, Z] in HU, source voxel order.
+        volume_hu: [X, Y, Z] in HU, or in values of another modality, source voxel order; [X, Y, 1, 3] of a coloured
+            image. Of one slice there are no cuts and no neighbours.
         mask: [X, Y, Z], nonzero is predicted.
         geometry: of the volume and its shown slices.
         record: the evidence, see `evidence_record`; `volume_ml` may be None where the spacing is not known.
-        window_hu: lower and upper HU, drawn black and white.
+        window_hu: lower and upper HU (or value), drawn black and white.
         truth: [X, Y, Z], nonzero is the label, or None.
         scores: to print, by name ("DSC"); each a number in 0..1.
+        has_directions: whether it is known where the patient's right and front are.
     """
     volume = apply_orientation(volume_hu, geometry.orientation)
     predicted = np.asarray(apply_orientation(mask, geometry.orientation)) != 0
@@ -70,12 +73,16 @@ def draw_evidence(
         wspace=0.06,
         hspace=0.14,
     )
-    _draw_key_slice(figure.add_subplot(grid[:2, 0]), view, key_index, record)
-    row, column = _cut_through(predicted)
-    key_z = int(geometry.source_index[key_index]) if has_key else None
-    view.coronal(figure.add_subplot(grid[0, 1]), row, key_z)
-    view.sagittal(figure.add_subplot(grid[1, 1]), column, key_z)
-    _draw_strip(figure, grid[2, :], view, key_index, has_key)
+    marks = ("R", "L", "A", "P") if has_directions else ()
+    if volume.shape[2] == 1:
+        _draw_key_slice(figure.add_subplot(grid[:, :2]), view, key_index, record, marks)
+    else:
+        _draw_key_slice(figure.add_subplot(grid[:2, 0]), view, key_index, record, marks)
+        row, column = _cut_through(predicted)
+        key_z = int(geometry.source_index[key_index]) if has_key else None
+        view.coronal(figure.add_subplot(grid[0, 1]), row, key_z)
+        view.sagittal(figure.add_subplot(grid[1, 1]), column, key_z)
+        _draw_strip(figure, grid[2, :], view, key_index, has_key)
     _write_text(figure.add_subplot(grid[:2, 2]), record, scores or {})
     return figure
 
@@ -92,7 +99,8 @@ class _View:
     """An LPS volume with its masks, and cuts through it.
 
     Args:
-        volume: HU [columns, rows, slices]; axes run to the patient's left, posterior and superior.
+        volume: HU [columns, rows, slices], or coloured with a last axis of 3; axes run to the patient's left, posterior
+            and superior.
         predicted: bool, same shape.
         true: bool, same shape, or None.
         geometry: gives the voxel's edges and the shown slices.
@@ -114,7 +122,7 @@ class _View:
         edges = np.linalg.norm(geometry.source_affine[:3, :3], axis=0)
         self.spacing_mm = edges[np.argsort(geometry.orientation[:, 0])]
 
-    def axial(self, axes: Axes, z: int, marks: tuple[str, ...] = ("R", "L", "A", "P")) -> None:
+    def axial(self, axes: Axes, z: int, marks: tuple[str, ...]) -> None:
         """One slice [rows, columns]."""
         cut = (slice(None), slice(None), int(z))
         self._cut(axes, cut, self.spacing_mm[1] / self.spacing_mm[0], marks, flip=False)
@@ -138,11 +146,13 @@ class _View:
             axes.axhline(height, color=_BOX, linewidth=0.9, linestyle=(0, (5, 4)), alpha=0.9)
 
     def _cut(self, axes: Axes, cut: tuple, aspect: float, marks: tuple[str, ...], flip: bool) -> None:
-        image, predicted = self.volume[cut].T, self.predicted[cut].T
+        image, predicted = np.swapaxes(self.volume[cut], 0, 1), self.predicted[cut].T
         true = None if self.true is None else self.true[cut].T
         if flip:
             image, predicted, true = image[::-1], predicted[::-1], None if true is None else true[::-1]
         low, high = self.window_hu
+        if image.ndim == 3:  # colours are drawn as they are
+            image, low, high = np.clip((image - low) / (high - low), 0, 1), 0, 1
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
         _overlay(axes, predicted, true)
         axes.set_axis_off()
@@ -184,8 +194,8 @@ def _cut_through(predicted: np.ndarray) -> tuple[int, int]:
     return int(predicted.sum(axis=(0, 2)).argmax()), int(predicted.sum(axis=(1, 2)).argmax())
 
 
-def _draw_key_slice(axes: Axes, view: _View, key_index: int, record: Mapping[str, Any]) -> None:
-    view.axial(axes, view.shown[key_index])
+def _draw_key_slice(axes: Axes, view: _View, key_index: int, record: Mapping[str, Any], marks: tuple[str, ...]) -> None:
+    view.axial(axes, view.shown[key_index], marks)
     left, top, right, bottom = view.shown_xyxy_px
     boxes = boxes_1000_to_px(record["boxes_1000"], bottom - top, right - left) + (left, top, left, top)
     # imshow puts pixel centres on whole numbers.

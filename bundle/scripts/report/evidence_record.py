@@ -65,7 +65,7 @@ def evidence_record(
         `think`, `key_slice` (1-based, as shown), `source_slice` (0-based along the source's axial axis), `boxes_1000`,
         `boxes_px` (of the shown slices), `slices_shown`, `shown_xyxy_px` (what they show of an LPS slice), `agreement`
         and `answers` (of several answers, see `self_consistency`; None for one), `corrected` (whether a person gave the
-        evidence), `voxels`, `volume_ml`, `seconds`, `weights`.
+        evidence), `voxels`, `volume_ml` (None where the size of a voxel is not known), `seconds`, `weights`.
     """
     geometry = SliceGeometry.from_meta(image_meta)
     key_index = evidence["key_index"]
@@ -87,7 +87,7 @@ def evidence_record(
         "answers": evidence.get("answers"),
         "corrected": evidence.get("corrected", False),
         "voxels": voxels,
-        "volume_ml": round(voxels * voxel_mm3 / 1000, 3),
+        "volume_ml": round(voxels * voxel_mm3 / 1000, 3) if image_meta.get("has_spacing", True) else None,
         "seconds": evidence["seconds"],
         "weights": dict(weights),
     }

@@ -61,6 +61,22 @@ def is_dicom(path: str | os.PathLike) -> bool:
         return False
 
 
+def is_ct(path: str | os.PathLike) -> bool:
+    """Whether what `is_dicom` holds for is read as a CT series: a folder, or a file of a CT image.
+
+    A file of another class (MR, a radiograph, ultrasound, a photograph) is an image of its own. Where that cannot be
+    told, it is no such file: who reads the series says why.
+    """
+    if os.path.isdir(path) or not has_pydicom:
+        return True
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "Rows"])
+        kind = header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID")
+        return str(kind) in _CT_CLASSES or not header.get("Rows")
+    except Exception:  # pydicom has no error of its own for all that a damaged file can be
+        return True
+
+
 def series_headers(path: str | os.PathLike) -> list[FileDataset]:
     """The headers of the CT images of one series, each with its `filename`.
 
@@ -234,7 +250,9 @@ def _series_with(path: str, series: Mapping[str, list[FileDataset]]) -> list[Fil
         if any(image.filename == path for image in images):
             return images
     raise VolumeError(
-        "no_ct_series", f"{path} is no CT image, or a localizer; name a file of a CT series, or its folder, as `image`"
+        "no_ct_series",
+        f"{path} is no CT image, or a localizer; name a file of a CT series, or its folder, as `image`, or set "
+        "`intensity` to percentiles or full_range for a single image of another modality",
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..errors import ReasonedError
+from ..images.failures import IMAGE_FAILURES
 
 VOLUME_FAILURES = (
     "missing_file",
     "not_nifti",
-    "truncated_file",
     "not_3d",
     "several_channels",
     "bad_header",
@@ -15,7 +15,6 @@ VOLUME_FAILURES = (
     "singular_affine",
     "non_finite_voxels",
     "constant_volume",
-    "not_labels",
     "label_mismatch",
     # Of DICOM alone:
     "no_ct_series",
@@ -25,7 +24,8 @@ VOLUME_FAILURES = (
     "missing_slices",
     "uneven_slices",
     "not_hu",
-    "cannot_decode",
+    # Of images, and of others as well where the word fits:
+    *IMAGE_FAILURES,
 )
 
 

@@ -1,10 +1,10 @@
-"""Dictionary transforms between a CT volume and the shown slices, in both directions.
+"""Dictionary transforms between a volume and the shown slices, in both directions.
 
-In the order of use: :class:`LoadSlicesd`, :class:`.body_crop.CropToBodyd`, :class:`WindowHUd`, :class:`ResizeSlicesd`,
-:class:`QueryToMetad`; after inference :class:`RestoreMaskd`. Where all voxels are needed, or are at hand already,
-:class:`LoadVolumed`, :class:`OrientByAffined` and :class:`SampleSlicesd` stand in the place of the first. What the way
-back needs is kept in the image's meta data as plain arrays and text, so that it survives collating, decollating and
-indexing.
+In the order of use: :class:`LoadSlicesd`, :class:`.body_crop.CropToBodyd` (of a CT), :class:`WindowIntensityd`,
+:class:`ResizeSlicesd`, :class:`QueryToMetad`; after inference :class:`RestoreMaskd`. Where all voxels are needed, or
+are at hand already, :class:`LoadVolumed`, :class:`OrientByAffined` and :class:`SampleSlicesd` stand in the place of the
+first. What the way back needs is kept in the image's meta data as plain arrays and text, so that it survives
+collating, decollating and indexing.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from torch.nn.functional import interpolate
 
 from .geometry import SliceGeometry, orientation_to_lps, restore_mask, source_slice, uniform_slice_index
 from .grid import Grid
-from .io import VOLUME_FAILURES, LoadVolumed, VolumeError, read_slices
+from .io import VOLUME_FAILURES, LoadVolumed, VolumeError, has_spacing, read_slices, with_channels
 from .query_text import QUERY_FAILURES, QueryError, QueryToMetad
-from .windows import WindowHUd
+from .windows import CT, WindowHUd, WindowIntensityd
 
 __all__ = [
     "LoadSlicesd",
@@ -43,6 +43,7 @@ __all__ = [
     "VOLUME_FAILURES",
     "VolumeError",
     "WindowHUd",
+    "WindowIntensityd",
     "restore_mask",
     "source_slice",
     "uniform_slice_index",
@@ -117,7 +118,7 @@ class SampleSlicesd(MapTransform):
 
 
 class LoadSlicesd(LoadVolumed):
-    """Load the shown slices of NIfTI volumes: path -> MetaTensor float32 [1,S,H,W].
+    """Load the shown slices of volumes: path -> MetaTensor float32 [C,S,H,W], C is 1, or 3 of a coloured image.
 
     The same as :class:`LoadVolumed`, :class:`OrientByAffined` and :class:`SampleSlicesd` one after the other, but the
     other slices are not read, or with gzip not kept. So voxel values are checked on the shown slices alone.
@@ -129,10 +130,12 @@ class LoadSlicesd(LoadVolumed):
         whole_keys: those of `keys` that :class:`LoadVolumed` alone is meant for, for example a label that a mask is
             compared with on the source grid: they become [1,X,Y,Z].
         allow_missing_keys: skip keys that the data lacks.
+        intensity: what the values of images are, see `windows.INTENSITIES`.
+        slice_index: show this slice alone, 0-based along the source's axial axis; None: `num_slices` of them.
 
     Raises:
         VolumeError: see VOLUME_FAILURES.
-        ValueError: when `num_slices` is below 1.
+        ValueError: when `num_slices` is below 1, the intensity is unknown, or there is no slice of that index.
 
     Warns:
         UserWarning: see `read_volume`.
@@ -145,19 +148,29 @@ class LoadSlicesd(LoadVolumed):
         label_keys: KeysCollection = ("label",),
         whole_keys: KeysCollection = (),
         allow_missing_keys: bool = False,
+        intensity: str = CT,
+        slice_index: int | None = None,
     ) -> None:
-        super().__init__(keys, label_keys, allow_missing_keys)
+        super().__init__(keys, label_keys, allow_missing_keys, intensity)
         self.num_slices = _checked_num_slices(num_slices)
+        self.slice_index = slice_index
         self.whole_keys = ensure_tuple(whole_keys)
 
     def _read(self, key: Hashable, path: str | os.PathLike) -> tuple[MetaTensor, Grid]:
         if key in self.whole_keys:
             return super()._read(key, path)
-        voxels, geometry = read_slices(path, self.num_slices, is_label=key in self.label_keys)
+        voxels, geometry = read_slices(
+            path,
+            self.num_slices,
+            is_label=key in self.label_keys,
+            intensity=self.intensity,
+            source_slice_index=self.slice_index,
+        )
         shape, affine, orientation = geometry.source_shape, geometry.source_affine, geometry.orientation
         grid = Grid(shape, affine, os.fspath(path))
-        slices = _to_lps(torch.from_numpy(voxels)[None], orientation)
-        meta = {"filename_or_obj": grid.path} | _grid_meta(shape, affine, orientation)
+        slices = _to_lps(torch.from_numpy(with_channels(voxels)), orientation)
+        meta = {"filename_or_obj": grid.path, "has_spacing": has_spacing(path)}
+        meta |= _grid_meta(shape, affine, orientation)
         return _as_slices(slices, affine @ inv_ornt_aff(orientation, shape), geometry.source_index, meta), grid
 
 

@@ -44,6 +44,18 @@ def doubt_of_hu(volume: np.ndarray) -> str | None:
     return None
 
 
+def looks_like_hu(volume: np.ndarray) -> bool:
+    """Whether an image that is said to be of another modality has the values of a CT: air or lung near -1000 as well as
+    what `doubt_of_hu` asks for.
+
+    Args:
+        volume: finite, of any shape.
+    """
+    values = volume.ravel(order="K")[:: max(1, volume.size // _SAMPLE)]
+    air = np.mean((values > _PADDING_BELOW) & (values < _AIR_BELOW))
+    return bool(air >= _FEW) and doubt_of_hu(volume) is None
+
+
 def rounded_labels(volume: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A label map with whole values, and where it had others.
 

@@ -1,0 +1,1 @@
+"""Two-dimensional images of any modality: their stored pixels, and where these lie when the image stands upright."""
