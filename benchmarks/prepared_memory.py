@@ -7,8 +7,9 @@ Writes two CT volumes with noise (so that gzip has work) and their labels, and l
 for, so that the disk holds two and each name is read. `prepare` is prepare.json with two processes; `train` runs
 train.json on the list that it wrote, one volume a step, with a model for small slices, two processes that read ahead,
 and slices kept on disk; `again` is the next pass over the list, from what was kept. Printed is what all processes hold
-together (shared pages counted once), in MB, after some volumes, and the highest that was seen, looking five times a
-second. Needs psutil (extra `test`).
+together (shared pages counted once), in MB, after some volumes, and the highest that was seen, looking once a second: a
+volume is held for several. Then the seconds that passed, and those of the processor in all processes that ended. Needs psutil (extra
+`test`).
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ def resident_mb() -> float:
     return total / 1e6
 
 
+def processor_seconds() -> float:
+    """What this process and those that it has waited for have used."""
+    return sum(os.times()[:4])
+
+
 @contextmanager
 def stage(name: str, marks: Sequence[int], finished: Callable[[], int]) -> Iterator[None]:
     """Prints the row of a stage: memory when `finished()` volumes were first seen to be as many as each mark."""
@@ -81,10 +87,10 @@ def stage(name: str, marks: Sequence[int], finished: Callable[[], int]) -> Itera
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.2):
+        while not ended.wait(1.0):
             seen.append((finished(), resident_mb()))
 
-    watcher, start = threading.Thread(target=watch), time.monotonic()
+    watcher, start, busy = threading.Thread(target=watch), time.monotonic(), processor_seconds()
     watcher.start()
     try:
         yield
@@ -93,7 +99,8 @@ def stage(name: str, marks: Sequence[int], finished: Callable[[], int]) -> Itera
         watcher.join()
         seen.append((finished(), resident_mb()))
     after = [next(memory for count, memory in seen if count >= mark) for mark in marks]
-    cells = [f"{memory:.0f}" for memory in (*after, max(memory for _, memory in seen), time.monotonic() - start)]
+    seconds = time.monotonic() - start, processor_seconds() - busy
+    cells = [f"{number:.0f}" for number in (*after, max(memory for _, memory in seen), *seconds)]
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
@@ -155,8 +162,8 @@ def main() -> None:
         folder = Path(name)
         write_volumes(folder / "data", options.volumes, options.shape)
         print(f"{options.volumes} volumes of {' x '.join(map(str, options.shape))} voxels, MB\n")
-        print(f"| stage | {' | '.join(f'after {mark}' for mark in marks)} | highest | seconds |")
-        print("|---|" + "---|" * (len(marks) + 2), flush=True)
+        print(f"| stage | {' | '.join(f'after {mark}' for mark in marks)} | highest | seconds | of the processor |")
+        print("|---|" + "---|" * (len(marks) + 3), flush=True)
         prepare(folder, marks)
         train(folder, marks)
 

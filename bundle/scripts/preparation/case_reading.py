@@ -37,7 +37,7 @@ class ReadCase(NamedTuple):
     image: np.ndarray
     """float32 [X, Y, Z] in HU, or near them (`not_hu`)"""
     label: np.ndarray
-    """int32 [X, Y, Z]"""
+    """whole numbers [X, Y, Z], in few bytes"""
     affine: np.ndarray
     """float64 [4, 4], voxel index to RAS+ mm"""
     spacing_is_known: bool
@@ -129,7 +129,13 @@ def _volumes(case: FoundCase, axes: Axes, spacing: Spacing) -> ReadCase:
     off = float(np.abs(directions.T @ directions - np.eye(3)).max())
     if off > _ORTHONORMAL:
         repairs["non_orthonormal"] = f"axes are off the right angle by a cosine of {off:.2g}; read as they are"
-    return ReadCase(image, label.astype(np.int32), affine, True, repairs, [])
+    return ReadCase(image, _in_few_bytes(label), affine, True, repairs, [])
+
+
+def _in_few_bytes(label: np.ndarray) -> np.ndarray:
+    """Whole numbers in the smallest type that holds them: what counts and compares them reads a quarter."""
+    least, most = (np.min_scalar_type(int(value)) for value in (label.min(), label.max()))
+    return label.astype(np.promote_types(least, most))
 
 
 def _defect(case: FoundCase, affine: np.ndarray) -> str | None:
@@ -201,12 +207,14 @@ def _given_spacing(case: str, spacing: Spacing) -> tuple[float, ...] | None:
 
 def _check_values(case: FoundCase, label: np.ndarray) -> None:
     """Something is marked, and every value has a name; a mask that questions pick values of may have others."""
-    if not label.any():
+    voxels = label.ravel(order="K")
+    marked = voxels[voxels != 0]
+    if not marked.size:
         raise CaseError("no_target", f"{case.label} marks nothing")
     if case.questions:
         return
-    legal = {0} | {value for values in case.names.values() for value in values}
-    values, counts = np.unique(label, return_counts=True)
+    legal = {value for values in case.names.values() for value in values}
+    values, counts = np.unique(marked, return_counts=True)
     strange = {int(value): int(count) for value, count in zip(values, counts, strict=True) if value not in legal}
     if strange:
         table = ", ".join(f"{name} {values}" for name, values in case.names.items())

@@ -153,9 +153,12 @@ def label_parts(
     label, affine = np.asarray(label), np.asarray(affine, dtype=np.float64)
     _check(label, affine, names)
     values = _values(names)
-    base, voxels, notes = _renumbered(label, names, values)
-    # All but counting is done where the kidneys are: a tenth of an abdominal CT.
-    window = foreground_window(np.isin(base, _OF_KIDNEYS))
+    # All is done where something is marked, and most where the kidneys are: a tenth of an abdominal CT.
+    marked = foreground_window(label != 0)
+    table = _new_values(label[marked], names, values)
+    voxels, notes = _counted(label[marked], table)
+    base = _renumbered(label, marked, table)
+    window = _placed(foreground_window(np.isin(table, _OF_KIDNEYS)[label[marked]]), marked)
     inside, inside_affine = base[window], affine @ _shift(window)
     sides = None
     if MERGED_KIDNEYS in names:
@@ -208,15 +211,18 @@ def _values(names: Mapping[str, Sequence[int]]) -> dict[str, int]:
     return values | {name: FIRST_OWN_VALUE + number for number, name in enumerate(own)}
 
 
-def _renumbered(
-    label: np.ndarray, names: Mapping[str, Sequence[int]], values: dict[str, int]
-) -> tuple[np.ndarray, dict[int, int], list[str]]:
-    """The label map with the parts' values, uint16; how many voxels each has; what was left out of it."""
+def _new_values(label: np.ndarray, names: Mapping[str, Sequence[int]], values: dict[str, int]) -> np.ndarray:
+    """The part's value for each value of the label map, uint16; 0 for those without a name."""
     table = np.zeros(int(label.max(initial=0)) + 1, dtype=np.uint16)
     for name, old in names.items():
         for value in old:
             if value < len(table):
                 table[value] = _MERGED_VALUE if name == MERGED_KIDNEYS else values[name]
+    return table
+
+
+def _counted(label: np.ndarray, table: np.ndarray) -> tuple[dict[int, int], list[str]]:
+    """How many voxels each part has, kidneys in one label aside; what is left out of the label map."""
     voxels: Counter[int] = Counter()
     unnamed = []
     for value, count in count_voxels(label).items():
@@ -226,7 +232,15 @@ def _renumbered(
             unnamed.append(value)
     del voxels[_MERGED_VALUE]
     notes = [f"The label map holds values without a name, which were left out: {unnamed}."] if unnamed else []
-    return table[label], dict(voxels), notes
+    return dict(voxels), notes
+
+
+def _renumbered(label: np.ndarray, marked: Window, table: np.ndarray) -> np.ndarray:
+    """The label map with the parts' values; `marked` is where it is not 0."""
+    # What is not marked stays a page of zeros that was never made.
+    base = np.zeros(label.shape, table.dtype, order="F" if label.flags.f_contiguous else "C")
+    base[marked] = table[label[marked]]
+    return base
 
 
 def _shift(window: Window) -> np.ndarray:

@@ -257,15 +257,23 @@ def _check_finite(path: str | os.PathLike, voxels: np.ndarray, is_label: bool) -
 
 
 def _checked_labels(path: str | os.PathLike, voxels: np.ndarray) -> np.ndarray:
-    """The label map with whole values."""
-    labels, soft = rounded_labels(voxels)
-    if soft.any():
+    """The label map with whole values, rounded in place, plane by plane: nothing more of its size is made."""
+    soft = np.concatenate([_rounded_in_place(plane) for plane in voxels.T])
+    if soft.size:
         raise VolumeError(
             "not_labels",
-            f"{path} has {np.count_nonzero(soft)} voxels that are not whole numbers, for example {voxels[soft][0]:g}; "
+            f"{path} has {soft.size} voxels that are not whole numbers, for example {soft[0]:g}; "
             "a label map holds whole numbers: save labels, not probabilities, or threshold a soft mask first",
         )
-    return labels
+    return voxels
+
+
+def _rounded_in_place(plane: np.ndarray) -> np.ndarray:
+    """The values that were no whole numbers."""
+    rounded, is_soft = rounded_labels(plane)
+    soft = plane[is_soft]
+    plane[...] = rounded
+    return soft
 
 
 def _check_varied(path: str | os.PathLike, voxels: np.ndarray, intensity: str) -> None:

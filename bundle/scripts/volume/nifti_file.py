@@ -99,8 +99,13 @@ def _stored_slice(image: nib.Nifti1Pair, file: nib.openers.Opener, z: int) -> np
 
 
 def _scaled(image: nib.Nifti1Pair, stored: np.ndarray) -> np.ndarray:
-    """float32 with slope and intercept applied, through nibabel: whole or in parts, a volume is the same to the bit."""
+    """With slope and intercept applied, through nibabel: whole or in parts, a volume is the same to the bit.
+
+    As it is stored where there are none, else float32.
+    """
     layout: Any = image.dataobj
+    if (layout.slope, layout.inter) == (1, 0):
+        return stored
     content = BytesIO(stored.tobytes(order="F"))
     part = nib.arrayproxy.ArrayProxy(content, (stored.shape, layout.dtype, 0, layout.slope, layout.inter), mmap=False)
     return np.asarray(part, dtype=np.float32)
