@@ -8,8 +8,8 @@ for, so that the disk holds two and each name is read. `prepare` is prepare.json
 train.json on the list that it wrote, one volume a step, with a model for small slices, two processes that read ahead,
 and slices kept on disk; `again` is the next pass over the list, from what was kept. Printed is what all processes hold
 together (shared pages counted once), in MB, after some volumes, and the highest that was seen, looking once a second: a
-volume is held for several. Then the seconds that passed, and those of the processor in all processes that ended. Needs psutil (extra
-`test`).
+volume is held for several. Then the seconds that passed, and those of the processor in all processes that have ended.
+Needs psutil (extra `test`).
 """
 
 from __future__ import annotations

@@ -48,6 +48,7 @@ def test_a_good_case_is_read_as_it_is(trunks):
     assert np.array_equal(read.image, image) and np.array_equal(read.label, label)
     assert np.allclose(read.affine, affine, atol=1e-4) and read.repairs == {} and read.warnings == []
     assert read.spacing_is_known and not read.is_changed
+    assert read.label.dtype == np.uint8  # a quarter of what is read
 
 
 def test_an_identity_affine_is_replaced_by_the_organs_and_the_spacing_field(trunks):

@@ -78,6 +78,19 @@ def test_slabs_are_seamless(image):
     assert fingerprint(thick) == whole
 
 
+def test_hashes_stay_what_they_were():
+    """A data set that was prepared by an earlier version is compared with one of today (`patients.json`)."""
+    noise = np.random.default_rng(0).integers(-30, 30, (20, 30, 40))
+    found = fingerprint(noise)
+    assert [found[0], found[1], found[-1]] == [3090882058376, 20572485276072, 2421776184984670]
+
+
+def test_peaks_are_hashed_in_any_number_at_a_time(image, monkeypatch):
+    whole = fingerprint(image)
+    monkeypatch.setattr("medvol_r1.preparation.fingerprint._PEAKS_AT_A_TIME", 100)
+    assert fingerprint(image) == whole
+
+
 def test_it_is_json(image):
     found = fingerprint(image)
     assert json.loads(json.dumps(found)) == found == sorted(set(found))

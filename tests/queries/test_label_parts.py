@@ -1,5 +1,7 @@
 """Real label maps in parts, on label maps drawn by hand and on two of KiTS23."""
 
+import tracemalloc
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -44,6 +46,24 @@ def test_kits_in_parts():
     np.testing.assert_array_equal(parts.label == 1001, label == 2)
     np.testing.assert_array_equal(np.isin(parts.label, [2, 3]), label == 1)
     assert (parts.label[:, :, 40:][label[:, :, 40:] == 1] == 3).all()  # the left kidney
+
+
+def test_the_order_in_memory_changes_nothing():
+    whole, turned = parts_of(_kits()), parts_of(np.asfortranarray(_kits()))
+    np.testing.assert_array_equal(whole.label, turned.label)
+    assert whole.parts == turned.parts and whole.notes == turned.notes
+
+
+def test_work_is_done_where_something_is_marked():
+    label = np.zeros((200, 150, 80), dtype=np.uint8, order="F")
+    label[50:62, 60:90] = _kits()
+    tracemalloc.start()
+    parts = parts_of(label)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert parts.parts == parts_of(_kits()).parts
+    # What is returned has 2 bytes a voxel, what is marked 1; a whole map of indices would have 8.
+    assert peak < 4 * label.size
 
 
 @pytest.mark.parametrize(

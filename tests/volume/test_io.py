@@ -1,6 +1,7 @@
 """Reading volumes: what is legal, and for each bad volume its reason and its message."""
 
 import gzip
+import tracemalloc
 import warnings
 
 import nibabel as nib
@@ -169,6 +170,22 @@ def test_a_soft_mask_is_no_label_map(tmp_path):
     assert reason == "not_labels"
     assert "has 1 voxels that are not whole numbers, for example 0.37" in message
     assert "threshold a soft mask first" in message
+
+
+def test_all_soft_voxels_are_counted(tmp_path):
+    soft = np.zeros((6, 5, 4), np.float32)
+    soft[1, :, 0], soft[5, 4, 3] = 0.5, 1.25
+    _, message = failure(write(tmp_path / "label.nii", soft), is_label=True)
+    assert "has 6 voxels that are not whole numbers, for example 0.5" in message
+
+
+def test_a_label_map_is_held_once(tmp_path):
+    path = write(tmp_path / "label.nii", np.ones((128, 128, 50), np.uint8))
+    tracemalloc.start()
+    read_volume(path, is_label=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * 128 * 128 * 50 + 2**21  # float32, and what is read at a time
 
 
 def test_constant_volume(tmp_path):
