@@ -40,13 +40,12 @@ export class Answer {
   #result(mask) {
     const swatch = element("span", { class: "swatch", "aria-hidden": "true" });
     swatch.style.background = mask.color;
-    const volume = mask.volume_ml === null ? "unknown" : mask.volume_ml.toFixed(mask.volume_ml < 10 ? 2 : 1);
     return element(
       "div",
       { class: "result" },
       element("h2", {}, swatch, mask.name),
-      element("p", { class: "volume" }, element("strong", {}, volume), " ml"),
-      element("p", { class: `status status-${mask.status === "ok" ? "ok" : "not"}`, role: "status" }, mask.status_text),
+      element("p", { class: "volume" }, ...volumeOf(mask)),
+      element("p", { class: `status status-${mask.status === "ok" ? "ok" : "not"}`, role: "status" }, mask.status_text, mask.corrected && "; corrected by hand"),
     );
   }
 
@@ -156,4 +155,10 @@ export class Answer {
       this.onError(error);
     }
   }
+}
+
+/** A picture without a spacing has no volume. */
+function volumeOf({ volume_ml: volume }) {
+  if (volume === null) return ["volume unknown"];
+  return [element("strong", {}, volume.toFixed(volume < 10 ? 2 : 1)), " ml"];
 }

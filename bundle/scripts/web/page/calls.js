@@ -37,15 +37,10 @@ async function send(method, url, body) {
 function errorOf(status, text) {
   try {
     const { reason, message } = JSON.parse(text).error;
-    return new ServiceError(String(reason), sentence(String(message)));
+    return new ServiceError(String(reason), String(message));
   } catch {
     return new ServiceError("status", `The server answered with status ${status}. Its terminal says why; then try again.`);
   }
-}
-
-/** The service begins its messages in the middle of a sentence. */
-function sentence(message) {
-  return message.charAt(0).toUpperCase() + message.slice(1);
 }
 
 export async function getJson(url) {

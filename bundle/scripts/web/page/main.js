@@ -65,8 +65,8 @@ async function start() {
   const onStudy = (study) => session.open(study);
   const chooser = new StudyChooser(part("studies"), (study) => {
     location.hash = encodeURIComponent(study.id); // a reload shows the same study again
-    viewer.images.forget();
     onStudy(study);
+    viewer.reset();
     session.showKeySlice();
   });
   const ask = new Ask(part("ask"), session, {

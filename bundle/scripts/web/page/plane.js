@@ -1,21 +1,21 @@
-/** One of the three planes: its picture, masks, crosshair, slider; moving through it by wheel, drag and slider. */
+/** One of the three planes: its picture, masks, crosshair, slider. */
 
 import { path } from "./calls.js";
 import { element } from "./dom.js";
+import { followPointers } from "./pointers.js";
 import { PLANES } from "./session.js";
 import { tinted } from "./slice_images.js";
+import { Zoom } from "./zoom.js";
 
 const CROSSHAIR = "rgba(255, 255, 255, 0.42)";
 const KEY_SLICE = "#f5a623";
 const PREFETCHED = 10;
-const WHEEL_STEP_PX = 40;
-const SWIPE_STEP_PX = 7;
 const GAP_PX = 9;
 
 export class Plane {
   #direction = 1;
-  #wheel = 0;
   #frame = 0;
+  #zoom = new Zoom();
 
   /**
    * @param {"axial"|"coronal"|"sagittal"} name
@@ -57,8 +57,7 @@ export class Plane {
       this.stage,
       element("div", { class: "slider" }, this.marks, this.slider),
     );
-    this.stage.addEventListener("wheel", (event) => this.#onWheel(event), { passive: false });
-    this.canvas.addEventListener("pointerdown", (event) => this.#onPointer(event));
+    followPointers(this);
     new ResizeObserver(() => this.draw()).observe(this.stage);
   }
 
@@ -71,6 +70,13 @@ export class Plane {
     this.moveTo(this.index + count);
   }
 
+  /** Sets the crosshair to what is under a pointer. */
+  point(event) {
+    const [column, row] = this.pictureXY(event).map(Math.floor);
+    const { across, down, flipped } = this.geometry;
+    this.session.move({ [across]: column, [down]: flipped ? this.session.study.shape[down] - 1 - row : row });
+  }
+
   /** Where the picture lies on the stage: offsets, and CSS pixels a picture pixel, for both directions. */
   layout() {
     const { across, down } = this.geometry;
@@ -78,19 +84,41 @@ export class Plane {
     const { clientWidth: width, clientHeight: height } = this.stage;
     const perMm = Math.min(width / (shape[across] * spacing[across]), height / (shape[down] * spacing[down]));
     const [scaleX, scaleY] = [perMm * spacing[across], perMm * spacing[down]];
-    return {
-      scaleX,
-      scaleY,
-      left: (width - scaleX * shape[across]) / 2,
-      top: (height - scaleY * shape[down]) / 2,
-    };
+    const whole = { scaleX, scaleY, left: (width - scaleX * shape[across]) / 2, top: (height - scaleY * shape[down]) / 2 };
+    return this.#zoom.applied(whole, [width, height]);
+  }
+
+  get #size() {
+    return [this.stage.clientWidth, this.stage.clientHeight];
+  }
+
+  /** Zooms in or out, around the middle or a pointer. */
+  zoom(by, point = this.#size.map((length) => length / 2)) {
+    this.#zoom.around(point, by, this.#size);
+    this.session.move({}); // what is drawn on the picture follows
+  }
+
+  /** Shifts a picture that is zoomed. */
+  pan(by) {
+    this.#zoom.pan(by, this.#size);
+    this.session.move({});
+  }
+
+  showWhole() {
+    this.#zoom.reset();
+    this.session.move({});
   }
 
   /** Picture coordinates, in pixels with fractions, of a pointer's place. */
   pictureXY(event) {
     const { left, top, scaleX, scaleY } = this.layout();
+    const [x, y] = this.stageXY(event);
+    return [(x - left) / scaleX, (y - top) / scaleY];
+  }
+
+  stageXY({ clientX, clientY }) {
     const frame = this.stage.getBoundingClientRect();
-    return [(event.clientX - frame.left - left) / scaleX, (event.clientY - frame.top - top) / scaleY];
+    return [clientX - frame.left, clientY - frame.top];
   }
 
   /** Draws with the next frame of the screen. */
@@ -208,46 +236,6 @@ export class Plane {
   #maskUrl(mask, index) {
     const url = path("studies", this.session.study.id, "masks", mask.name, "slices", this.name, `${index}.png`);
     return `${url}?revision=${mask.revision}`;
-  }
-
-  #onWheel(event) {
-    if (!this.session.study || event.ctrlKey) return;
-    event.preventDefault();
-    // A mouse's wheel comes in large steps, a touch pad's in many small ones; down is towards the feet.
-    this.#wheel += event.deltaMode === 0 ? event.deltaY : event.deltaY * WHEEL_STEP_PX;
-    const steps = Math.trunc(this.#wheel / WHEEL_STEP_PX);
-    if (!steps) return;
-    this.#wheel -= steps * WHEEL_STEP_PX;
-    this.step(-Math.sign(steps) * Math.min(Math.abs(steps), 3));
-  }
-
-  /** A mouse drags the crosshair. A finger scrolls; its tap sets the crosshair. */
-  #onPointer(event) {
-    if (!this.session.study || event.button !== 0) return;
-    const isFinger = event.pointerType === "touch";
-    const from = { y: event.clientY, index: this.index };
-    let hasScrolled = false;
-    const onMove = (move) => {
-      if (!isFinger) return this.#point(move);
-      const steps = Math.trunc((from.y - move.clientY) / SWIPE_STEP_PX);
-      hasScrolled ||= steps !== 0;
-      if (hasScrolled) this.moveTo(from.index + steps);
-    };
-    this.canvas.setPointerCapture(event.pointerId);
-    this.canvas.addEventListener("pointermove", onMove);
-    const onEnd = (end) => {
-      this.canvas.removeEventListener("pointermove", onMove);
-      if (isFinger && !hasScrolled && end.type === "pointerup") this.#point(end);
-    };
-    this.canvas.addEventListener("pointerup", onEnd, { once: true });
-    this.canvas.addEventListener("pointercancel", onEnd, { once: true });
-    if (!isFinger) this.#point(event);
-  }
-
-  #point(event) {
-    const [column, row] = this.pictureXY(event).map(Math.floor);
-    const { across, down, flipped } = this.geometry;
-    this.session.move({ [across]: column, [down]: flipped ? this.session.study.shape[down] - 1 - row : row });
   }
 }
 

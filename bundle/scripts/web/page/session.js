@@ -23,8 +23,10 @@ export class Session extends EventTarget {
   /** {key_slice, boxes} of the chosen mask as changed by a person; equal to the mask's own until then. */
   draft = evidenceOf(null);
 
+  /** @param {{name: string, low: number, high: number}[]} windows what every study can be looked at with. */
   constructor(windows) {
     super();
+    this.presets = windows;
     this.windows = windows;
     this.window = windows[0];
   }
@@ -47,6 +49,7 @@ export class Session extends EventTarget {
     if (isNew) {
       this.position = study.shape.map((size) => Math.floor(size / 2));
       this.hidden.clear();
+      this.#takeWindow(study.window);
     }
     if (isNew || !this.selected) this.selectedName = study.masks.at(-1)?.name ?? null;
     if (isNew || this.selected?.revision !== before?.revision || this.selected?.name !== before?.name) this.resetDraft();
@@ -118,6 +121,13 @@ export class Session extends EventTarget {
   /** The slice nearest to `z` among those that the model sees: only these can be a key slice. */
   nearestShownSlice(z) {
     return this.study.shown.slices.reduce((best, one) => (Math.abs(one - z) < Math.abs(best - z) ? one : best));
+  }
+
+  /** Begins with what the models see: one of the presets, or one more in front of them, as for MR. */
+  #takeWindow(seen) {
+    const preset = this.presets.find(({ low, high }) => low === seen.low && high === seen.high);
+    this.windows = preset ? this.presets : [{ name: "model", ...seen }, ...this.presets];
+    this.window = preset ?? this.windows[0];
   }
 
   /** A box in whole pixels, inside the part of the picture that the model sees, at least a pixel large. */

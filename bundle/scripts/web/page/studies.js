@@ -34,18 +34,24 @@ export class StudyChooser {
 
   #uploadArea() {
     const input = element("input", { type: "file", id: "study-file", accept: ".nii,.gz,.zip", class: "visually-hidden" });
-    input.onchange = () => input.files.length && this.#upload(input.files[0]);
+    input.onchange = async () => {
+      const [file] = input.files;
+      if (file) await this.#upload(file);
+      input.value = ""; // so that the same file can be chosen again
+    };
     const area = element(
       "label",
       { class: "drop", for: "study-file" },
-      element("strong", {}, "Upload a CT"),
+      element("strong", {}, "Upload a CT, or drop it here"),
       element("span", {}, "NIfTI (.nii, .nii.gz) or a DICOM series in a .zip. It stays on the machine that runs the server."),
     );
-    area.ondragover = (event) => event.preventDefault();
-    area.ondrop = (event) => {
+    // A file may be dropped anywhere; without this the browser would leave the page for it.
+    document.addEventListener("dragover", (event) => event.preventDefault());
+    document.addEventListener("drop", (event) => {
       event.preventDefault();
-      if (event.dataTransfer.files.length) this.#upload(event.dataTransfer.files[0]);
-    };
+      const [file] = event.dataTransfer.files;
+      if (file) this.show().then(() => this.#upload(file));
+    });
     return element("div", {}, input, area);
   }
 

@@ -1,12 +1,13 @@
 /** The three planes side by side, one of them large, with windows, switches and keys. */
 
 import { BoxEditor } from "./box_editor.js";
-import { button, element } from "./dom.js";
+import { button, element, replaceChildren } from "./dom.js";
 import { Plane } from "./plane.js";
 import { PLANES } from "./session.js";
 import { SliceImages } from "./slice_images.js";
 
 const PAGE = 10;
+const ZOOM_STEP = 1.4;
 
 export class Viewer {
   /**
@@ -29,9 +30,7 @@ export class Viewer {
     this.tabs = Object.entries(PLANES).map(([name, { title }]) =>
       button(title, () => this.enlarge(name), { class: "choice", data: { plane: name } }),
     );
-    this.windows = this.session.windows.map((window) =>
-      button(window.name, () => this.session.setWindow(window), { class: "choice", title: `${window.low} to ${window.high} HU` }),
-    );
+    this.windows = element("div", { class: "group windows", role: "group", "aria-label": "Window" });
     this.maskSwitch = button("Mask", () => this.session.showMasks(!this.session.masksShown), { class: "choice", title: "Key B" });
     this.keyButton = button("Key slice", () => this.session.showKeySlice(), { class: "choice", title: "Key K" });
     for (const plane of Object.values(this.planes)) {
@@ -41,17 +40,26 @@ export class Viewer {
       plane.root.addEventListener("focusin", () => this.#activate(plane.name));
     }
     const group = (label, name, buttons) => element("div", { class: `group ${name}`, role: "group", "aria-label": label }, ...buttons);
+    const planes = element("div", { class: "planes" }, ...Object.values(this.planes).map((plane) => plane.root));
+    // On its way to the panel the mouse crosses the small planes; keys are not to move those then.
+    planes.addEventListener("pointerleave", () => this.#activate(this.large));
     this.root.append(
       element(
         "div",
         { class: "tools" },
         group("Plane", "tabs", this.tabs),
-        group("Window", "windows", this.windows),
+        this.windows,
         group("Show", "switches", [this.maskSwitch, this.keyButton]),
       ),
-      element("div", { class: "planes" }, ...Object.values(this.planes).map((plane) => plane.root)),
+      planes,
       help(),
     );
+  }
+
+  /** For another study: nothing of the last one is kept. */
+  reset() {
+    this.images.forget();
+    for (const plane of Object.values(this.planes)) plane.showWhole();
   }
 
   /** Makes a plane the large one; on a phone the only one. */
@@ -69,7 +77,15 @@ export class Viewer {
 
   #show() {
     const { window, windows, masksShown, draft } = this.session;
-    this.windows.forEach((one, index) => one.setAttribute("aria-pressed", String(windows[index] === window)));
+    const choices = windows.map((one) =>
+      button(one.name, () => this.session.setWindow(one), {
+        class: "choice",
+        title: `${one.low} to ${one.high}`,
+        "aria-pressed": String(one === window),
+        data: { focus: one.name },
+      }),
+    );
+    replaceChildren(this.windows, ...choices);
     this.maskSwitch.setAttribute("aria-pressed", String(masksShown));
     this.keyButton.disabled = draft.key_slice === null;
   }
@@ -86,6 +102,9 @@ export class Viewer {
       ArrowLeft: () => plane.step(-1),
       PageUp: () => plane.step(PAGE),
       PageDown: () => plane.step(-PAGE),
+      "+": () => plane.zoom(ZOOM_STEP),
+      "-": () => plane.zoom(1 / ZOOM_STEP),
+      0: () => plane.showWhole(),
       Home: () => plane.moveTo(0),
       End: () => plane.moveTo(last),
       b: () => this.session.showMasks(!this.session.masksShown),
@@ -107,6 +126,7 @@ function help() {
     ["1–4", "window"],
     ["B", "mask"],
     ["K", "key slice"],
+    ["+ − 0", "zoom"],
   ];
   return element(
     "p",
