@@ -80,7 +80,7 @@ def read_own_targets(path: str | Path) -> list[OwnTarget]:
             synonym; a text that stands twice, or in the bank for another target or split. The message says where.
     """
     path = Path(path)
-    wanted = "a JSON list of targets, see bundle/docs/queries.md"
+    wanted = "a JSON list of targets, see bundle/docs/own_targets.md"
     entries = read_json_list(path, "the file of own targets", "config key `queries_file`", wanted, OwnTargetsError)
     _check_schema(entries, path)
     own = [_target(entry) for entry in entries]
