@@ -27,7 +27,7 @@ SMALL = {
     **{"num_slices": 16, "slice_size": 32, "lvlm_slice_size": 32, "max_new_tokens": 8, "picture": False},
     **{"max_steps": 2, "validate_every": 2, "checkpoint_every": 2, "rollouts_every": 100, "validation_volumes": 1},
     **{"batch_size": 1, "queries_per_volume": 2, "num_generations": 2, "epochs": 1, "epoch_length": 2},
-    **{"bootstrap_samples": 20, "pictures": False},
+    **{"bootstrap_samples": 20, "pictures": False, "questions_per_target": 1, "num_workers": 0, "loading_workers": 0},
 }
 OWN_LABELS = {1: 1, 2: 3, 3: 3, 4: 2}  # of phantoms: liver, kidneys; the spleen stands in for a gallbladder
 
@@ -117,6 +117,13 @@ def run_all(page, monkeypatch):
             run(line, here)
 
 
+def test_the_commands_of_every_how_to_page_are_run():
+    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| how to | page |")[1].split("\n\n")[0]
+    pages = set(re.findall(r"bundle/docs/(\w+)\.md", table))
+    # Their commands start servers: `pytest -m monailabel`, `pytest -m browser`.
+    assert pages - {"monai_label", "browser"} == {name[5:] for name in globals() if name[5:] in pages}
+
+
 def test_the_readme(root, monkeypatch):
     run_all(ROOT / "README.md", monkeypatch)
     assert (root / "bundle/output/phantom_liver/phantom_liver_mask.nii.gz").is_file()
@@ -137,6 +144,15 @@ def test_ask_your_ct(root, monkeypatch):
     assert evidence["corrected"] and evidence["status"] == "ok"
 
 
+def test_medreasoner(root, monkeypatch):
+    image, _, affine = volume(5, "organs", OWN_LABELS)
+    for path in (root / "path/to/mr.nii.gz", root / "mr.nii.gz"):
+        save(path, np.clip(image, 0, None), affine)
+    (root / "percentiles.json").write_text(json.dumps({"intensity": "percentiles"}))
+    run_all(DOCS / "medreasoner.md", monkeypatch)
+    assert (root / "output/mr/mr_mask.nii.gz").is_file() and (root / "bundle/output/mr/mr_mask.nii.gz").is_file()
+
+
 def test_terminal(root, monkeypatch):
     run_all(DOCS / "terminal.md", monkeypatch)
     assert (root / "bundle/output/phantom_liver/phantom_liver_mask.nii.gz").is_file()
@@ -145,7 +161,7 @@ def test_terminal(root, monkeypatch):
 def test_own_targets(root, monkeypatch):
     page = DOCS / "own_targets.md"
     (root / "mydata").mkdir()
-    for number in range(12):
+    for number in range(8):
         image, label, affine = volume(number, "organs", OWN_LABELS)
         names = (f"{folder}/case_{number}.nii.gz" for folder in ("images", "labels"))
         save_pair(*(root / "mydata" / name for name in names), image, label, affine)
@@ -153,7 +169,10 @@ def test_own_targets(root, monkeypatch):
     (root / "mydata/labels.json").write_text(table)
     (words,) = json_lists(page)
     (root / "mydata/queries.json").write_text(json.dumps(words))
-    assert {own.target for own in read_own_targets(root / "mydata/queries.json")} == {"gallbladder", "kidney and masses"}
+    assert [own.target for own in read_own_targets(root / "mydata/queries.json")] == [
+        "gallbladder",
+        "kidney and masses",
+    ]
     run_all(page, monkeypatch)
     asked = [case for name in ("training", "test") for case in read_datalist(root / f"prepared/mydata/{name}.json")]
     assert "gallbladder" in {case["target"] for case in asked}
