@@ -2,6 +2,8 @@
 
 import os
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ settings.load_profile("suite")
 
 
 def pytest_configure(config):
+    if find_spec("monailabel"):  # its environment has a torchvision, which transformers imports too
+        import_module("monailabel_command")
     # The tensors of the tests are small: more threads cost more than they give; the workers of `-n` share the cores.
     threads = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
     torch.set_num_threads(min(threads, torch.get_num_threads()))

@@ -8,6 +8,7 @@ from medvol_r1.volume.io import read_volume
 
 pytest.importorskip("pydicom", reason="needs the extra `dicom`")
 
+import pydicom  # noqa: E402
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid  # noqa: E402
 
@@ -85,7 +86,7 @@ def write_series(folder, values=None, affine=None, series=None, **changes):
     for index in range(values.shape[2]):
         own = {keyword: value(index) if callable(value) else value for keyword, value in changes.items()}
         images.append(slice_dataset(values, affine, index, series, **own))
-        images[-1].save_as(folder / file_of(index), enforce_file_format=True)
+        _save(images[-1], folder / file_of(index))
     return images
 
 
@@ -130,8 +131,17 @@ def write_enhanced(path, values, affine, order):
     keywords = ("ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope", "RescaleIntercept")
     for keyword in (*keywords, "ImagePositionPatient"):
         delattr(image, keyword)
-    image.save_as(path, enforce_file_format=True)
+    _save(image, path)
     return image
+
+
+def _save(image, path):
+    """As a file; also with pydicom 2, which MONAI Label needs."""
+    if int(pydicom.__version__.split(".")[0]) > 2:
+        image.save_as(path, enforce_file_format=True)
+    else:
+        image.is_little_endian, image.is_implicit_VR = True, False
+        image.save_as(path, write_like_original=False)
 
 
 def _item(image, *keywords):

@@ -32,10 +32,9 @@ pytestmark = pytest.mark.monailabel
 @pytest.fixture(scope="module")
 def task_class():
     """MONAI Label's task for bundles."""
-    try:
-        from monailabel.tasks.infer.bundle import BundleInferTask
-    except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision for CUDA beside a torch without it
-        pytest.skip(f"MONAI Label cannot be imported: {error}")
+    pytest.importorskip("monailabel", reason="needs MONAI Label: bash benchmarks/monailabel_environment.sh")
+    from monailabel.tasks.infer.bundle import BundleInferTask
+
     return BundleInferTask
 
 
