@@ -83,7 +83,7 @@ class SeveralAnswers(CannedNetwork):
 
 
 class BoxPropagator:
-    """Fills the boxes on the key slice alone."""
+    """Fills the boxes and the pixels of the points on the key slice alone; notes points only where there are some."""
 
     def __init__(self) -> None:
         self.devices: list[torch.device] = []
@@ -93,15 +93,17 @@ class BoxPropagator:
         self.devices.append(device)
         return self
 
-    def mask(self, slices, key_index, boxes_xyxy_px, window=None):
-        self.calls.append((tuple(slices.shape), key_index, boxes_xyxy_px.tolist(), window))
+    def mask(self, slices, key_index, boxes_xyxy_px, window=None, points_xy_px=()):
+        self.calls.append((tuple(slices.shape), key_index, boxes_xyxy_px.tolist(), window, *points_xy_px))
         filled = torch.zeros(slices.shape[0], *slices.shape[-2:], dtype=torch.bool)
         for x1, y1, x2, y2 in boxes_xyxy_px.round().astype(int):
             filled[key_index, y1:y2, x1:x2] = True
+        for x, y in (point for of_object in points_xy_px for point in of_object):
+            filled[key_index, min(int(y), slices.shape[-2] - 1), min(int(x), slices.shape[-1] - 1)] = True
         return filled
 
     def scored_masks(self, slices, anchors, window=None):
-        return [(self.mask(slices, key_index, boxes, window), 0.5) for key_index, boxes in anchors]
+        return [(self.mask(slices, key, boxes, window, *points), 0.5) for key, boxes, *points in anchors]
 
 
 STUBS = {

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,8 @@ from medvol_r1.anchor import (
     format_completion,
     parse_answer,
     parse_completion,
+    points_1000_to_px,
+    points_px_to_1000,
     split_think,
 )
 
@@ -55,6 +59,8 @@ REFUSED = [
     (answer("[]"), "wrong_schema"),
     (answer('{"key_slice": 3}'), "wrong_schema"),
     (answer('{"key_slice": 3, "bbox_2d_list": [], "confidence": 1}'), "wrong_schema"),
+    (answer('{"key_slice": 3, "bbox_2d_list": [[1, 2, 30, 40]], "point_2d_list": []}'), "wrong_schema"),
+    (answer('{"bbox": [1, 2, 30, 40], "points_1": [5, 6], "points_2": [7, 8]}'), "wrong_schema"),
     (answer('{"key_slice": 3, "bbox_2d_list": null}'), "wrong_schema"),
     (answer('[{"slice": 3, "bbox_2d_list": []}, {"slice": 4, "bbox_2d_list": []}]'), "wrong_schema"),
     (answer('{"key_slice": true, "bbox_2d_list": []}'), "key_slice_not_integer"),
@@ -74,9 +80,84 @@ REFUSED = [
 ]
 
 
+def with_points(boxes: str, points: str) -> str:
+    return answer(f'{{"key_slice": 3, "bbox_2d_list": {boxes}, "point_2d_list": {points}}}')
+
+
+def image(bbox: str = "[1, 2, 30, 40]", first: str = "[5, 6]", second: str = "[7, 8]") -> str:
+    return answer(f'{{"bbox": {bbox}, "points_1": {first}, "points_2": {second}}}')
+
+
+BOX = (1, 2, 30, 40)
+WITH_POINTS = [
+    (answer(GOOD), ANCHOR),
+    (with_points("[[1, 2, 30, 40]]", "[]"), ANCHOR),
+    (with_points("[[1, 2, 30, 40]]", "[[]]"), ANCHOR),
+    (with_points("[[1, 2, 30, 40]]", "[[[0, 1000], [5, 6]]]"), EvidenceAnchor(2, (BOX,), (((0, 1000), (5, 6)),))),
+    (with_points("[[1, 2, 30, 40], [1, 2, 30, 40]]", "[[], [[5, 6]]]"), EvidenceAnchor(2, (BOX, BOX), ((), ((5, 6),)))),
+    (with_points("[]", "[[[5, 6]], [[7, 8]]]"), EvidenceAnchor(2, (), (((5, 6),), ((7, 8),)))),
+    (with_points("[]", "[]"), EvidenceAnchor(2, ())),
+    (answer('[{"slice": 3, "bbox_2d_list": [], "point_2d_list": [[[5, 6]]]}]'), EvidenceAnchor(2, (), (((5, 6),),))),
+]
+
+POINTS_REFUSED = [
+    ("boxes_and_points", with_points("[]", "null"), "wrong_schema"),
+    ("boxes_and_points", with_points("[[1, 2, 30, 40]]", "[[5, 6]]"), "point_not_two_integers"),
+    ("boxes_and_points", with_points("[[1, 2, 30, 40]]", "[7]"), "point_not_two_integers"),
+    ("boxes_and_points", with_points("[]", "[[[5, 6, 7]]]"), "point_not_two_integers"),
+    ("boxes_and_points", with_points("[]", "[[[5, true]]]"), "point_not_two_integers"),
+    ("boxes_and_points", with_points("[]", "[[[5.0, 6]]]"), "point_not_two_integers"),
+    ("boxes_and_points", with_points("[]", "[[[5, 1001]]]"), "point_out_of_range"),
+    ("boxes_and_points", with_points("[]", "[[[5, -1]]]"), "point_out_of_range"),
+    ("boxes_and_points", with_points("[[1, 2, 30, 40]]", "[[[5, 6]], [[5, 6]]]"), "points_without_object"),
+    ("boxes_and_points", with_points("[]", "[[[5, 6]], []]"), "points_without_object"),
+    ("boxes_and_points", with_points("[]", str([[[5, 6]]] * 17)), "too_many_points"),
+    ("boxes_and_points", with_points("[]", str([[[5, 6]] * 17])), "too_many_points"),
+    ("boxes_and_points", with_points("[[3, 2, 1, 4]]", "[[[5, 6]]]"), "box_without_area"),
+    ("boxes_and_points", with_points("[]", "[[[5, NaN]]]"), "invalid_json"),
+    ("image", answer(GOOD), "wrong_schema"),
+    ("image", answer('{"bbox": [1, 2, 30, 40]}'), "wrong_schema"),
+    ("image", image(bbox="null"), "box_not_four_integers"),
+    ("image", image(bbox="[30, 2, 1, 40]"), "box_without_area"),
+    ("image", image(bbox="[1, 2, NaN, 40]"), "invalid_json"),
+    ("image", image(second="[]"), "point_not_two_integers"),
+    ("image", image(second="[7, 1001]"), "point_out_of_range"),
+    ("image", "no tags", "missing_tag"),
+]
+
+
 @pytest.mark.parametrize("text, expected", ACCEPTED)
 def test_accepted(text, expected):
     assert parse_completion(text, num_slices=10) == expected
+
+
+@pytest.mark.parametrize("text, expected", WITH_POINTS)
+def test_accepted_with_points(text, expected):
+    assert parse_completion(text, 10, form="boxes_and_points") == expected
+
+
+def test_an_image_has_one_object_with_a_box_and_two_points():
+    assert parse_completion(image(), 1, form="image") == EvidenceAnchor(0, (BOX,), (((5, 6), (7, 8)),))
+
+
+@pytest.mark.parametrize("form, text, reason", POINTS_REFUSED)
+def test_refused_in_the_other_forms(form, text, reason):
+    parsed = parse_completion(text, 1 if form == "image" else 10, form=form)
+    assert isinstance(parsed, ParseFailure) and parsed.reason == reason
+
+
+def test_a_form_that_is_not_there_or_does_not_fit():
+    for call in (lambda: parse_completion("", 1, form="points"), lambda: format_completion(ANCHOR, form="points")):
+        with pytest.raises(ValueError, match="answer_form is 'points'; legal are boxes, boxes_and_points, image"):
+            call()
+    with pytest.raises(ValueError, match='num_slices is 2; an answer of the form "image" is about 1'):
+        parse_completion("", 2, form="image")
+    pointed = EvidenceAnchor(0, (BOX,), (((5, 6),),))
+    with pytest.raises(ValueError, match='The form "boxes" has no points; "boxes_and_points" has'):
+        format_completion(pointed)
+    for anchor in (pointed, ANCHOR, EvidenceAnchor(0, ()), EvidenceAnchor(1, (BOX,), (((5, 6), (7, 8)),))):
+        with pytest.raises(ValueError, match="one box and two points on slice 0 can be said"):
+            format_completion(anchor, form="image")
 
 
 @pytest.mark.parametrize("text, reason", REFUSED)
@@ -86,18 +167,47 @@ def test_refused(text, reason):
 
 
 def test_every_reason_is_shown_by_an_example():
-    assert {reason for _, reason in REFUSED} == set(FAILURE_REASONS)
+    assert {case[-1] for case in [*REFUSED, *POINTS_REFUSED]} == set(FAILURE_REASONS)
 
 
-@given(st.text(alphabet=st.sampled_from('<>/{}[]":,0123456789 thinkaswerkey_slicebbox2dNaN'), max_size=200))
-def test_any_text_is_read_without_raising(text):
-    assert isinstance(parse_completion(text, 10), ParseFailure | EvidenceAnchor)
+@given(
+    st.text(alphabet=st.sampled_from('<>/{}[]":,0123456789 thinkaswerkey_slicebbox2dNaNpointsl'), max_size=200),
+    st.sampled_from([(10, "boxes"), (10, "boxes_and_points"), (1, "image")]),
+)
+def test_any_text_is_read_without_raising(text, asked):
+    assert isinstance(parse_completion(text, *asked), ParseFailure | EvidenceAnchor)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-5, 2000) | st.floats(allow_nan=False) | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    )
+)
+def test_any_json_is_read_without_raising(value):
+    written = json.dumps(value)
+    assert isinstance(
+        parse_completion(with_points("[]", written), 10, "boxes_and_points"), ParseFailure | EvidenceAnchor
+    )
+    assert isinstance(parse_completion(image(second=written), 1, "image"), ParseFailure | EvidenceAnchor)
 
 
 boxes = st.tuples(st.integers(0, 999), st.integers(0, 999), st.integers(1, 1000), st.integers(1, 1000)).filter(
     lambda box: box[0] < box[2] and box[1] < box[3]
 )
 anchors = st.builds(EvidenceAnchor, st.integers(0, 63), st.lists(boxes, max_size=16).map(tuple))
+point_lists = st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 1000)), max_size=16).map(tuple)
+
+
+@st.composite
+def pointed_anchors(draw):
+    anchor = draw(anchors)
+    count = len(anchor.boxes_xyxy_1000)
+    if count:
+        points = draw(st.lists(point_lists, min_size=count, max_size=count))
+    else:
+        points = draw(st.lists(point_lists.filter(len), max_size=16))
+    return EvidenceAnchor(anchor.key_index, anchor.boxes_xyxy_1000, tuple(points))
 
 
 @given(anchors, st.sampled_from(["", "The liver, best seen on slice 7."]))
@@ -119,6 +229,18 @@ def test_an_answer_states_a_key_slice_and_boxes_and_nothing_else(keys):
     assert failure == ParseFailure("wrong_schema", f"{', '.join(keys)}, wanted are key_slice and bbox_2d_list")
 
 
+@given(pointed_anchors())
+def test_format_and_parse_are_inverse_with_points(anchor):
+    text = format_completion(anchor, "why", form="boxes_and_points")
+    assert parse_completion(text, num_slices=64, form="boxes_and_points") == anchor
+
+
+@given(boxes, st.tuples(*[st.tuples(st.integers(0, 1000), st.integers(0, 1000))] * 2))
+def test_format_and_parse_are_inverse_for_an_image(box, points):
+    anchor = EvidenceAnchor(0, (box,), (points,))
+    assert parse_completion(format_completion(anchor, form="image"), 1, form="image") == anchor
+
+
 def test_format_refuses_a_tag_in_the_reasoning():
     with pytest.raises(ValueError, match="must not hold"):
         format_completion(ANCHOR, think="so </think><answer>")
@@ -138,6 +260,37 @@ def test_format_refuses_a_tag_in_the_reasoning():
 def test_an_anchor_is_valid_by_construction(key_index, boxes_1000, message):
     with pytest.raises(ValueError, match=message):
         EvidenceAnchor(key_index, boxes_1000)
+
+
+@pytest.mark.parametrize(
+    "anchor_boxes, points, message",
+    [
+        ((BOX,), (((5, 6),), ((5, 6),)), "2 lists of points for 1 boxes"),
+        ((), ((),), "an object without a box and without points"),
+        ((BOX,), (((5, 1001),),), "1001"),
+        ((BOX,), (((5, 6.0),),), "6.0"),
+        ((), (((5, 6),) * 17,), "at most 16"),
+    ],
+)
+def test_an_anchor_with_points_is_valid_by_construction(anchor_boxes, points, message):
+    with pytest.raises(ValueError, match=message):
+        EvidenceAnchor(0, anchor_boxes, points)
+
+
+def test_no_points_are_said_in_one_way():
+    assert EvidenceAnchor(2, (BOX, BOX), ((), ())) == EvidenceAnchor(2, (BOX, BOX))
+    assert EvidenceAnchor(2, ()).is_absent and not EvidenceAnchor(2, (), (((5, 6),),)).is_absent
+
+
+def test_codec_of_points_golden():
+    # 96 columns, 48 rows: the centre of column 24 is 24.5 * 1000 / 96 = 255.2, of row 12 12.5 * 1000 / 48 = 260.4
+    assert points_px_to_1000([[24.5, 12.5], [0, 0], [96, 48]], height=48, width=96) == (
+        (255, 260),
+        (0, 0),
+        (1000, 1000),
+    )
+    np.testing.assert_allclose(points_1000_to_px([(250, 750)], height=48, width=96), [[24, 36]])
+    assert points_px_to_1000([], 48, 96) == () and points_1000_to_px([], 48, 96).shape == (0, 2)
 
 
 def test_codec_golden():

@@ -44,8 +44,49 @@ def test_evidence_says_what_was_answered():
         "key_index": 1,
         "boxes_1000": [[250, 500, 750, 1000]],
         "boxes_px": [[4.0, 4.0, 12.0, 8.0]],
+        "points_1000": [],
+        "points_px": [],
     }
     assert set(seconds) == {"encode", "generate", "propagate"} and min(seconds.values()) >= 0
+
+
+BOX_AND_POINTS = (
+    '<think></think><answer>{"key_slice": 2, "bbox_2d_list": [[250, 500, 750, 1000]], '
+    '"point_2d_list": [[[333, 600], [1000, 0]]]}</answer>'
+)
+POINTS = (
+    '<think></think><answer>{"key_slice": 3, "bbox_2d_list": [], "point_2d_list": [[[500, 500]], [[20, 30]]]}</answer>'
+)
+
+
+def test_points_of_the_completion_reach_the_propagator_and_the_evidence():
+    pred, propagator, _ = infer(BOX_AND_POINTS, answer_form="boxes_and_points")
+    # 333 / 1000 * 16 = 5.328 and 600 / 1000 * 8 = 4.8
+    points = ((pytest.approx(5.328), 4.8), (16.0, 0.0))
+    assert propagator.calls == [((3, 8, 16), 1, [[4.0, 4.0, 12.0, 8.0]], None, points)]
+    evidence = pred.meta["evidence"]
+    assert (evidence["status"], evidence["points_1000"]) == ("ok", [[[333, 600], [1000, 0]]])
+    assert evidence["points_px"] == [[[5.33, 4.8], [16.0, 0.0]]]
+
+
+def test_points_alone_are_an_answer():
+    pred, propagator, _ = infer(POINTS, answer_form="boxes_and_points")
+    assert [call[1:] for call in propagator.calls] == [(2, [], None, ((8.0, 4.0),)), (2, [], None, ((0.32, 0.24),))]
+    assert pred.meta["evidence"]["status"] == "ok" and pred.sum() == 2
+
+
+def test_points_that_were_not_asked_for_are_no_answer():
+    pred, propagator, _ = infer(BOX_AND_POINTS)
+    assert pred.meta["evidence"]["status"] == "wrong_schema" and propagator.calls == []
+
+
+def test_the_answer_about_an_image():
+    completion = (
+        '<think></think><answer>{"bbox": [250, 500, 750, 1000], "points_1": [500, 750], "points_2": [0, 0]}</answer>'
+    )
+    pred, propagator, _ = infer(completion, image(shape=(1, 8, 16))[None], answer_form="image")
+    assert propagator.calls == [((1, 8, 16), 0, [[4.0, 4.0, 12.0, 8.0]], None, ((8.0, 6.0), (0.0, 0.0)))]
+    assert pred.meta["evidence"]["key_index"] == 0 and pred.sum() == 8 * 4 + 1
 
 
 @pytest.mark.parametrize("channels, slices", [(1, (3, 8, 16)), (3, (3, 3, 8, 16))])
@@ -126,7 +167,7 @@ def test_the_true_evidence_of_a_phantom_gives_the_mask_of_the_oracle_anchor():
     anchor = EvidenceAnchor(oracle.key_index, boxes_px_to_1000(oracle.boxes_xyxy_px, 40, 40))
     propagator = SlicePropagator(build_tiny_medsam2(seed=1))
     decision = EvidenceInferer(propagator).correct(slices[None], format_completion(anchor))
-    np.testing.assert_array_equal(decision.mask, propagator.mask(slices, *oracle).numpy())
+    np.testing.assert_array_equal(decision.mask, propagator.masks(slices, [oracle])[0].numpy())
     assert decision.mask.any()
 
 

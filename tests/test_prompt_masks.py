@@ -30,6 +30,16 @@ def test_a_shared_box_is_propagated_once_and_unions_are_per_prompt():
     assert [found.predicted_iou for found in masks] == [0.5, 0.5, 0, 0.5, 0.5]
 
 
+def test_the_same_box_with_other_points_is_another_object():
+    propagator = BoxPropagator()
+    pointed, alone = (((1.5, 1.5),),), ((), ((7.5, 0.5),))
+    prompts = [SlicePrompt(1, (LEFT,), pointed), SlicePrompt(1, (LEFT, LEFT), alone), SlicePrompt(1, (LEFT,), pointed)]
+    masks = prompt_masks(propagator, torch.zeros(3, 4, 8), prompts)
+    left = (1, [list(LEFT)], None)
+    assert [call[1:] for call in propagator.calls] == [(*left, pointed[0]), left, (*left, alone[1])]
+    assert [found.mask.sum() for found in masks] == [8, 9, 8]
+
+
 def test_nothing_wanted_asks_nothing():
     propagator = BoxPropagator()
     assert not prompt_masks(propagator, torch.zeros(3, 4, 8), [None])[0].mask.any() and propagator.calls == []

@@ -12,10 +12,13 @@ from medvol_r1.medsam2.slice_features import preprocess
 from medvol_r1.medsam2.steps import attend, decode
 from medvol_r1.medsam2.weights import load_medsam2
 from medvol_r1.propagation import SlicePropagator
+from medvol_r1.slice_prompt import SlicePrompt
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
+from transformers.models.sam2_video.processing_sam2_video import Sam2VideoProcessor
 
 SIZE = (40, 56)  # H, W of the small volumes
 BOXES = [[5, 6, 30, 28], [20.5, 10, 50, 39], [0, 0, 56, 40]]
+POINTS = [[[12, 11], [20.5, 20]], [], [[40, 30]]]
 
 
 @pytest.fixture(scope="module")
@@ -45,20 +48,34 @@ def test_golden_logits_of_the_official_code(official_checkpoint):
     assert ((sampled > 0) == (expected > 0)).double().mean() >= 0.9999
 
 
-def session_logits(model, slices, key_index, boxes):
-    """[N,S,H,W] from transformers' own session: one object after another, forward, reset, reverse."""
+def prompt_processor(model):
+    """transformers' processor as far as prompts go; its image part needs torchvision."""
+    processor = Sam2VideoProcessor.__new__(Sam2VideoProcessor)
+    processor.target_size, processor.point_pad_value = model.image_size, -10
+    return processor
+
+
+def session_logits(model, slices, key_index, boxes, points=None):
+    """[N,S,H,W] from transformers' own session and prompts: one object after another, forward, reset, reverse.
+
+    A box may be None; points are a list for each object.
+    """
     pixels = preprocess(slices, model.image_size)
     height, width = slices.shape[-2:]
     out = torch.full((len(boxes), len(slices), height, width), torch.nan)
-    scale = torch.tensor([width, height, width, height]) / model.image_size
-    for number, box in enumerate(torch.tensor(boxes, dtype=torch.float32) / scale):
+    for number, (box, own) in enumerate(zip(boxes, points or [[]] * len(boxes), strict=True)):
         for reverse in (False, True):
             session = Sam2VideoInferenceSession(
                 video=pixels, video_height=height, video_width=width, dtype=torch.float32
             )
-            corners = {"point_coords": box.reshape(1, 1, 2, 2), "point_labels": torch.tensor([[[2, 3]]]).int()}
-            session.add_point_inputs(session.obj_id_to_idx(1), key_index, corners)
-            session.obj_with_new_inputs = [1]
+            prompt_processor(model).add_inputs_to_inference_session(
+                session,
+                frame_idx=key_index,
+                obj_ids=1,
+                input_boxes=None if box is None else [[box]],
+                input_points=[[own]] if own else None,
+                input_labels=[[[1] * len(own)]] if own else None,
+            )
             for step in model.propagate_in_video_iterator(session, start_frame_idx=key_index, reverse=reverse):
                 resized = F.interpolate(step.pred_masks, size=(height, width), mode="bilinear", align_corners=False)
                 out[number, step.frame_idx] = resized[0, 0]
@@ -71,6 +88,29 @@ def test_equals_transformers_session(tiny, slices, key_index):
     logits = SlicePropagator(tiny).logits(slices, key_index, BOXES)
     assert expected.isfinite().all() and expected.std() > 0.1
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+
+
+def test_boxes_with_points_equal_transformers_session(tiny, slices):
+    expected = session_logits(tiny, slices, 2, BOXES, POINTS)
+    logits = SlicePropagator(tiny).logits(slices, 2, BOXES, points_xy_px=POINTS)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+    boxes_alone = SlicePropagator(tiny).logits(slices, 2, BOXES)
+    assert (logits - boxes_alone).abs().amax((1, 2, 3))[[0, 2]].min() > 1e-2  # the points say something
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_points_alone_equal_transformers_session(slices, several):
+    """A lone point may get several masks, as in the official configuration: the one with the best predicted IoU."""
+    model = build_tiny_medsam2(image_size=64, seed=3).eval()
+    model.config.multimask_output_in_sam = several
+    model.config.multimask_output_for_tracking = several
+    points = [[[12, 11]], [[40, 30], [44, 20]]]
+    expected = session_logits(model, slices, 4, [None, None], points)
+    logits = SlicePropagator(model).logits(slices, 4, [], points_xy_px=points)
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-4)
+    model.config.multimask_output_in_sam = not several
+    other = SlicePropagator(model).logits(slices, 4, [], points_xy_px=points)
+    assert (other - logits).abs().amax((1, 2, 3))[0] > 1e-2
 
 
 def test_equals_transformers_session_where_objects_vanish(slices):
@@ -91,6 +131,24 @@ def test_batches_do_not_change_the_result(tiny, slices):
     for number, box in enumerate(BOXES):
         alone = SlicePropagator(tiny).logits(slices, 2, [box])
         torch.testing.assert_close(alone[0], whole[number], rtol=0, atol=1e-4)
+
+
+def test_objects_that_are_marked_differently_are_as_each_alone(tiny, slices):
+    propagator = SlicePropagator(tiny, max_batch=4)
+    anchors = [(3, BOXES, POINTS), (3, BOXES[:1]), (1, [], [[[12, 11]], [[30, 20]]]), (5, BOXES[1:], [[], []])]
+    together = propagator.masks(slices, anchors)
+    for anchor, mask in zip(anchors, together, strict=True):
+        objects = SlicePrompt.of(*anchor).objects
+        alone = torch.stack([propagator.masks(slices, [one.arguments])[0] for one in objects]).any(0)
+        assert (mask == alone).double().mean() >= 0.9999  # a logit may lie at 0
+    assert torch.equal(propagator.mask(slices, 3, BOXES, points_xy_px=POINTS), together[0])
+
+
+def test_points_that_say_nothing_change_no_digit(tiny, slices):
+    propagator = SlicePropagator(tiny)
+    logits = propagator.logits(slices, 2, BOXES)
+    for nothing in ((), [[], [], []], [np.zeros((0, 2))] * 3):
+        assert torch.equal(propagator.logits(slices, 2, BOXES, points_xy_px=nothing), logits)
 
 
 def test_reversed_volume_gives_reversed_masks(tiny, slices):
@@ -207,6 +265,24 @@ def test_bad_boxes(tiny, slices, boxes, message):
     for call in (SlicePropagator(tiny).logits, SlicePropagator(tiny).mask):
         with pytest.raises(ValueError, match=message):
             call(slices, 2, boxes)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "points", "message"),
+    [
+        (BOXES, [[[1, 2]]], "1 lists of points for 3 boxes; give one a box"),
+        ([], [[[1, 2]], []], "object 1 has neither a box nor points"),
+        (BOXES[:1], [[1, 2]], r"points of object 0 have the shape \(2,\); give \[M,2\]"),
+        ([], [[[1, 2, 3]]], r"shape \(1, 3\); give \[M,2\]"),
+        (BOXES[:2], [[], [[57, 4]]], "a point of object 1 is .*, outside the slice of 56 columns and 40 rows"),
+        ([], [[[3, 4], [3, -0.5]]], "a point of object 0 is .*, outside"),
+        ([], [[[float("nan"), 4]]], "a point of object 0 is .*, outside"),
+    ],
+)
+def test_bad_points(tiny, slices, boxes, points, message):
+    for call in (SlicePropagator(tiny).logits, SlicePropagator(tiny).mask):
+        with pytest.raises(ValueError, match=message):
+            call(slices, 2, boxes, points_xy_px=points)
 
 
 @pytest.mark.parametrize("boxes", [BOXES, []])

@@ -385,6 +385,103 @@ def test_with_medsam2_it_is_the_dice_of_the_window():
         assert value == dice(whole.numpy()[window], TARGET[window])
 
 
+# Points -------------------------------------------------------------------------------------------------------------
+
+ON_A, ON_B, NOWHERE = ((300, 300), (250, 250)), ((700, 700),), ((500, 500), (50, 50))
+
+
+class RepeatPointed(Repeat):
+    """Notes the points of each call as well, and marks the pixel of each point on the key slice."""
+
+    def __init__(self):
+        super().__init__()
+        self.pointed = []
+
+    def mask(self, slices, key_index, boxes_xyxy_px, window=None, points_xy_px=()):
+        self.pointed.append(points_xy_px)
+        out = super().mask(slices, key_index, boxes_xyxy_px, window)
+        for x, y in (point for of_object in points_xy_px for point in of_object):
+            out[key_index, min(int(y), 19), min(int(x), 39)] = True  # far edges are on the last pixel
+        return out
+
+
+def pointed(key_slice, boxes, points):
+    anchor = EvidenceAnchor(key_slice - 1, tuple(boxes), tuple(points))
+    return format_completion(anchor, "Look.", form="boxes_and_points")
+
+
+def px(points):
+    """In pixels: 40 units a column, 20 rows: x / 25, y / 50."""
+    return tuple((x / 25, y / 50) for x, y in points)
+
+
+def consistency(text, mask=TARGET, delta=1):
+    """R_c of an answer with points, and what its propagator was given."""
+    propagator = RepeatPointed()
+    value = one(ConsistencyReward(propagator=propagator, delta=delta, answer_form="boxes_and_points"), text, mask)
+    return value, [call[1] for call in propagator.calls], propagator.pointed
+
+
+def test_points_are_an_answer_only_where_they_are_asked_for():
+    text = pointed(6, [A, B], [ON_A, ()])
+    assert one(FormatReward(), text) == 0 and one(FormatReward("boxes_and_points"), text) == 1
+    plain = answer(6, A, B)
+    for reward in (FormatReward, AxialReward, SpatialReward):
+        assert one(reward("boxes_and_points"), plain) == one(reward(), plain) == 1
+        assert one(reward("boxes_and_points"), text) == 1 and one(reward(), text) == 0
+
+
+def test_an_image_is_a_slice_with_one_box_and_two_points():
+    text = format_completion(EvidenceAnchor(0, (A,), (ON_A,)), form="image")
+    mask, slices = TARGET[3:4], SLICES[3:4]  # A alone
+    rewards_of_image = [reward("image") for reward in (FormatReward, AxialReward, SpatialReward)]
+    rewards_of_image.append(ConsistencyReward(propagator=RepeatPointed(), answer_form="image"))
+    for reward in rewards_of_image:
+        assert reward(completions=[text], masks=[mask], slices=[slices]) == [1.0]
+
+
+def test_points_beside_a_box_do_not_change_its_iou_and_points_alone_have_none():
+    reward = SpatialReward("boxes_and_points")
+    assert one(reward, pointed(6, [A], [NOWHERE])) == one(SpatialReward(), answer(6, A)) == 0.5
+    assert one(reward, pointed(6, [], [ON_A, ON_B])) == 0
+    assert one(AxialReward("boxes_and_points"), pointed(4, [], [ON_A])) == 0.5  # A alone is half of slice 6
+
+
+def test_the_points_of_matched_boxes_are_propagated_with_them():
+    # FAR overlaps nothing: its points go as it goes. B has none.
+    value, boxes, points = consistency(pointed(6, [FAR, B, A], [ON_B, (), ON_A]))
+    assert boxes == [[(8, 4, 16, 8), (24, 12, 32, 16)]] and points == [(px(ON_A), ())]
+    # A lies on all three slices of the window, B on slice 6 alone: 2 * 4 / (6 + 4) parts of one size.
+    assert value == pytest.approx(0.8)
+    turned = consistency(pointed(6, [A, FAR, B], [ON_A, ON_B, ()]))
+    assert turned == (value, boxes, points)
+
+
+def test_points_alone_are_propagated_where_one_lies_on_the_target():
+    value, boxes, points = consistency(pointed(6, [], [NOWHERE, ON_B, ON_A, ON_A]), delta=0)
+    assert boxes == [[]] and points == [(px(ON_A), px(ON_B))]  # sorted, each once
+    assert value == pytest.approx(2 * 3 / (3 + 64))  # three pixels of 2 * 8 * 4
+    assert consistency(pointed(6, [], [NOWHERE])) == (0.0, [], [])
+    # the far corner of the slice is its last pixel
+    corner = np.zeros(SHAPE, bool)
+    corner[5, -1, -1] = True
+    assert consistency(pointed(6, [], [((1000, 1000),)]), corner)[2] == [(px(((1000, 1000),)),)]
+
+
+def test_points_on_a_target_that_is_not_there_earn_nothing():
+    for text, value in ((pointed(6, [], [ON_A]), 0.0), (pointed(1, [], []), 1.0)):
+        rewards_there = [reward("boxes_and_points") for reward in (AxialReward, SpatialReward)]
+        assert [one(reward, text, EMPTY) for reward in rewards_there] == [value, value]
+        assert consistency(text, EMPTY)[0] == value
+
+
+def test_points_that_do_not_parse_earn_nothing():
+    text = raw('{"key_slice": 6, "bbox_2d_list": [[200, 200, 400, 400]], "point_2d_list": [[[300, 1001]]]}')
+    for reward in (FormatReward, AxialReward, SpatialReward):
+        assert one(reward("boxes_and_points"), text) == 0
+    assert consistency(text) == (0.0, [], [])
+
+
 # Composite ----------------------------------------------------------------------------------------------------------
 
 

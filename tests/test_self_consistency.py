@@ -57,6 +57,14 @@ def answers_of(*masks, failures=()):
     return evidence, [PromptMask(mask, 0.5) for mask in [*masks, *[line()] * len(failures)]]
 
 
+def test_points_alone_vote_for_something():
+    evidence, masks = answers_of(line(), line(1, 2), line(1, 2))
+    for answer in evidence[1:]:
+        answer |= {"boxes_1000": [], "points_1000": [[[200, 500]]]}
+    decision = decide(evidence, masks)
+    assert decision.evidence["status"] == "ok" and np.array_equal(decision.mask, line(1, 2))
+
+
 def decide(evidence, masks, **options):
     return SelfConsistency(len(evidence), WARM, **options).decide(evidence, masks)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 from medvol_r1.anchor import EvidenceAnchor
-from medvol_r1.targets import components_to_boxes, sft_anchor
+from medvol_r1.targets import components_to_boxes, inner_points, sft_anchor
 
 
 def _slice(*boxes: tuple[int, int, int, int], height: int = 40, width: int = 60) -> np.ndarray:
@@ -80,6 +80,44 @@ def test_the_key_slice_is_one_of_the_top_k_all_alike():
     assert drawn[[0, 2, 4, 6]].sum() == 0
     assert (drawn[[1, 3, 5, 7]] > 70).all()  # 100 expected, standard deviation 8.7
     assert {sft_anchor(mask, rng, top_k=1).key_index for _ in range(20)} == {1}
+
+
+def test_inner_points_golden():
+    # Columns 10..29, rows 5..11: in each half of the longer axis the deepest pixels are on row 8, the middle one of 7;
+    # of columns 10..19 the first that is 4 pixels deep is 13, of 20..29 it is 20. A pixel's centre is at + 0.5.
+    bar = _slice((10, 5, 30, 12))
+    np.testing.assert_array_equal(sorted(inner_points(bar).tolist()), [[13.5, 8.5], [20.5, 8.5]])
+    np.testing.assert_array_equal(sorted(inner_points(bar.T).tolist()), [[8.5, 13.5], [8.5, 20.5]])
+    np.testing.assert_array_equal(inner_points(_slice((7, 9, 8, 10)), count=3), [[7.5, 9.5]] * 3)  # one pixel
+    # A ring has no middle: its points are on it.
+    ring = _slice((10, 5, 30, 25)) & ~_slice((14, 9, 26, 21))
+    assert all(ring[int(y), int(x)] for x, y in inner_points(ring, count=4))
+
+
+@settings(max_examples=50)
+@given(arrays(bool, (12, 15)).filter(np.any))
+def test_inner_points_lie_on_the_component(mask):
+    points = inner_points(mask, count=3)
+    assert points.shape == (3, 2) and all(mask[int(y), int(x)] for x, y in points)
+
+
+@pytest.mark.parametrize(("mask", "count"), [(np.zeros((3, 4)), 2), (np.ones((3, 4)), 0), (np.ones((2, 3, 4)), 1)])
+def test_nothing_has_no_inner_points(mask, count):
+    with pytest.raises(ValueError, match="inner_points wants a component .* and 1 point or more"):
+        inner_points(mask, count)
+
+
+def test_points_of_a_training_anchor_lie_in_their_boxes_and_change_no_draw():
+    mask = np.zeros((4, 40, 80), dtype=bool)
+    mask[1:4, 10:20, 20:60] = mask[2:4, 25:35, 5:15] = True
+    for seed in range(5):
+        plain = sft_anchor(mask, np.random.default_rng(seed))
+        pointed = sft_anchor(mask, np.random.default_rng(seed), points_per_box=2)
+        assert (pointed.key_index, pointed.boxes_xyxy_1000) == (plain.key_index, plain.boxes_xyxy_1000)
+        assert [len(points) for points in pointed.points_xy_1000] == [2] * len(plain.boxes_xyxy_1000)
+        for (x1, y1, x2, y2), points in zip(pointed.boxes_xyxy_1000, pointed.points_xy_1000, strict=True):
+            assert all(x1 < x < x2 and y1 < y < y2 for x, y in points)
+    assert sft_anchor(np.zeros_like(mask), np.random.default_rng(0), points_per_box=2).is_absent
 
 
 def test_slices_without_target_are_never_drawn():

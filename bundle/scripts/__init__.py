@@ -5,8 +5,8 @@ One flow, one direction of imports: each line may import those above it, never t
     errors                                bad input with a reason from a closed list; what to tell of a failure
     command_arguments                     texts of a command line, as they were written
     json_list                             a list that a user wrote as JSON
-    anchor                                the answer: key slice, boxes; parsing, formatting, 0-1000 codec
-    slice_prompt                          where propagation starts: boxes on a slice
+    anchor                                the answer: key slice, boxes, points; parsing, formatting, 0-1000 codec
+    slice_prompt                          where propagation starts: boxes and points on a slice
     metrics                               visibility of the key slice, matched box IoU, DSC and IoU of masks
     device                                which device to compute on, and whether in bfloat16
 
@@ -82,6 +82,7 @@ One flow, one direction of imports: each line may import those above it, never t
     served_lvlm.model                     a served language model in the place of Qwen3-VL
 
     medsam2.weights                       weights of MedSAM2 as a Sam2VideoModel
+    medsam2.prompt_points                 boxes and points as SAM 2 reads them
     medsam2.memory_attention              attention to memories on a CPU, with less work
     medsam2.steps                         encode, decode, remember, attend: batched over objects
     medsam2.zoom                          the part of a slice around a box
@@ -106,8 +107,8 @@ One flow, one direction of imports: each line may import those above it, never t
     datasets.asked_queries                how many queries have a target that is not on the shown slices
     datasets.listed_volumes               training volumes on disk
 
-    report.evidence_picture               query, reasoning, key slice, boxes and mask on one page
     report.evidence_record                what `<case>_evidence.json` holds
+    report.evidence_picture               query, reasoning, key slice, boxes and mask on one page
     report.dicom_seg                      a mask as DICOM SEG
     report.case_files                     the files of a case: one function a format
     report.status_words                   the status of an answer, as a person reads it

@@ -12,7 +12,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 
-from .anchor import ParseFailure, boxes_1000_to_px, parse_completion, split_think
+from .anchor import AnswerForm, ParseFailure, boxes_1000_to_px, parse_completion, points_1000_to_px, split_think
 from .lvlm.language_model import LanguageModel
 from .prompt_masks import PromptMask, prompt_masks
 from .propagation import SlicePropagator
@@ -29,10 +29,12 @@ class EvidenceInferer(Inferer):
     """Asks the language model for an evidence anchor and propagates its boxes through the slices.
 
     Args:
-        propagator: MedSAM2; moved to the device of the images that come.
+        propagator: MedSAM2, or for single images another expert, see `experts`; moved to the device of the images that
+            come.
         window: slices to each side of the key slice that are propagated to; None: all.
         consistency: how many answers to a query, and which is given; default: one.
         seed: of sampled answers; with the text of a query it fixes them. None: torch's generator goes on as it is.
+        answer_form: of the answers, one of `anchor.ANSWER_FORMS`; "image" for volumes of one slice.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class EvidenceInferer(Inferer):
         window: int | None = None,
         consistency: SelfConsistency | None = None,
         seed: int | None = None,
+        answer_form: AnswerForm = "boxes",
     ) -> None:
         super().__init__()
         self.propagator = propagator
         self.window = window
         self.consistency = consistency or SelfConsistency()
         self.seed = seed
+        self.answer_form = answer_form
 
     @torch.no_grad()
     def __call__(self, inputs: MetaTensor, network: LanguageModel, *args: Any, **kwargs: Any) -> MetaTensor:
@@ -66,8 +70,9 @@ class EvidenceInferer(Inferer):
             uint8 [1, 1, S, H, W], 0 or 1, with the meta data of the inputs and `meta["evidence"]`, plain JSON types:
             `status` ("ok", "absent", "abstained", or why the completion does not parse), `detail`, `completion`,
             `think`, `key_index` (0-based among the S slices, None when there is none), `boxes_1000`, `boxes_px` (of
-            these H x W slices) and `seconds` of each phase; with several answers also what `SelfConsistency` adds, and
-            `meta["agreement_map"]` if it was asked for; with evidence that was given also `corrected`, see `correct`.
+            these H x W slices), `points_1000`, `points_px` (a list of each object, empty without points) and `seconds`
+            of each phase; with several answers also what `SelfConsistency` adds, and `meta["agreement_map"]` if it was
+            asked for; with evidence that was given also `corrected`, see `correct`.
 
         Raises:
             ValueError: the inputs have another shape or carry no query.
@@ -102,7 +107,7 @@ class EvidenceInferer(Inferer):
             seconds, "generate", image.device, lambda: self.consistency.completions(network, volume, queries)
         )
         return [
-            [evidence_of(sample.text, *image.shape[1:]) | {"seconds": seconds} for sample in samples]
+            [evidence_of(sample.text, *image.shape[1:], self.answer_form) | {"seconds": seconds} for sample in samples]
             for samples in answers
         ]
 
@@ -112,12 +117,12 @@ class EvidenceInferer(Inferer):
 
         Args:
             image: float [C, S, H, W] in 0..1, C is 1 or 3.
-            completion: the evidence in the form of an answer, see `anchor.format_completion`.
+            completion: the evidence in the form "boxes_and_points", see `anchor.format_completion`.
 
         Returns:
             The evidence as a model's, with `corrected` True and the seconds of propagation, and its mask.
         """
-        evidence = evidence_of(completion, *image.shape[1:]) | {"corrected": True, "seconds": {}}
+        evidence = evidence_of(completion, *image.shape[1:], "boxes_and_points") | {"corrected": True, "seconds": {}}
         (propagated,) = self._propagated(image, [evidence])
         return Decision(evidence, propagated.mask, 0)
 
@@ -128,7 +133,7 @@ class EvidenceInferer(Inferer):
         return self.consistency.decide(answers, self._propagated(image, answers))
 
     def _propagated(self, image: torch.Tensor, answers: Sequence[dict[str, Any]]) -> list[PromptMask]:
-        """What the boxes of each answer about an image [C, S, H, W] propagate to; `seconds` of the first say how long
+        """What the marks of each answer about an image [C, S, H, W] propagate to; `seconds` of the first say how long
         all took."""
         self.propagator.to(image.device)
         prompts = [evidence_prompt(answer, *image.shape[2:]) for answer in answers]
@@ -145,9 +150,11 @@ def slices_of(image: torch.Tensor) -> torch.Tensor:
     return image[0] if len(image) == 1 else image.transpose(0, 1)
 
 
-def evidence_of(completion: str, num_slices: int, height: int, width: int) -> dict[str, Any]:
+def evidence_of(
+    completion: str, num_slices: int, height: int, width: int, answer_form: AnswerForm = "boxes"
+) -> dict[str, Any]:
     """What a completion says about slices [S, H, W], as plain JSON types; the keys are those of `EvidenceInferer`."""
-    anchor = parse_completion(completion, num_slices)
+    anchor = parse_completion(completion, num_slices, answer_form)
     evidence: dict[str, Any] = {
         "status": "ok",
         "detail": "",
@@ -156,16 +163,22 @@ def evidence_of(completion: str, num_slices: int, height: int, width: int) -> di
     }
     if isinstance(anchor, ParseFailure):
         evidence |= {"status": anchor.reason, "detail": anchor.detail}
-        return evidence | {"key_index": None, "boxes_1000": [], "boxes_px": []}
+        return evidence | {"key_index": None, "boxes_1000": [], "boxes_px": [], "points_1000": [], "points_px": []}
     evidence |= {"status": ABSENT} if anchor.is_absent else {}
-    boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, height, width)
-    evidence |= {"key_index": anchor.key_index, "boxes_1000": [list(box) for box in anchor.boxes_xyxy_1000]}
-    return evidence | {"boxes_px": np.round(boxes, 2).tolist()}
+    boxes, points = anchor.boxes_xyxy_1000, anchor.points_xy_1000
+    return evidence | {
+        "key_index": anchor.key_index,
+        "boxes_1000": [list(box) for box in boxes],
+        "boxes_px": np.round(boxes_1000_to_px(boxes, height, width), 2).tolist(),
+        "points_1000": [[list(point) for point in own] for own in points],
+        "points_px": [np.round(points_1000_to_px(own, height, width), 2).tolist() for own in points],
+    }
 
 
 def evidence_prompt(evidence: Mapping[str, Any], height: int, width: int) -> SlicePrompt | None:
-    """What to propagate from on slices of H x W pixels; None where there are no boxes."""
-    return SlicePrompt.of(evidence["key_index"], boxes_1000_to_px(evidence["boxes_1000"], height, width))
+    """What to propagate from on slices of H x W pixels; None where nothing is marked."""
+    points = [points_1000_to_px(own, height, width) for own in evidence.get("points_1000", ())]
+    return SlicePrompt.of(evidence["key_index"], boxes_1000_to_px(evidence["boxes_1000"], height, width), points)
 
 
 def _query_of(inputs: MetaTensor) -> str:

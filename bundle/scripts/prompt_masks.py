@@ -1,4 +1,4 @@
-"""The masks of many prompts on one volume: all their boxes in one batch, a box that several prompts share once."""
+"""The masks of many prompts on one volume: all their objects in one batch, one that several prompts share once."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from .slice_prompt import BoxPx, SlicePrompt
+from .slice_prompt import SlicePrompt
 
 
 class PropagatesAnchors(Protocol):
-    """What the propagator must have, see `propagation.SlicePropagator`."""
+    """What the propagator must have, see `propagation.SlicePropagator`; `experts` are others."""
 
     def scored_masks(
-        self, slices: Any, anchors: Sequence[tuple[int, Any]], window: int | None = None
+        self, slices: Any, anchors: Sequence[tuple[Any, ...]], window: int | None = None
     ) -> Sequence[tuple[torch.Tensor, float]]:
-        """For each key slice with its boxes a mask [S, H, W] and its predicted IoU."""
+        """For each key slice with its boxes, and with its points where there are any, a mask [S, H, W] and its
+        predicted IoU."""
 
 
 class PromptMask(NamedTuple):
     """What came of a prompt.
 
     Args:
-        mask: bool [S, H, W], the union over its boxes; all False without any.
-        predicted_iou: what MedSAM2 expects, 0..1, see `propagation.ScoredMask`: the mean over the boxes; 0 without any.
+        mask: bool [S, H, W], the union over its objects; all False without any.
+        predicted_iou: what MedSAM2 expects, 0..1, see `propagation.ScoredMask`: the mean over the objects; 0 without
+            any.
     """
 
     mask: np.ndarray
@@ -48,14 +50,12 @@ def prompt_masks(
     """
     masks = [np.zeros((len(slices), *slices.shape[-2:]), dtype=bool) for _ in prompts]
     expected: list[list[float]] = [[] for _ in prompts]
-    wanted: dict[tuple[int, BoxPx], list[int]] = {}
+    wanted: dict[SlicePrompt, list[int]] = {}
     for number, prompt in enumerate(prompts):
-        if prompt is not None:
-            for box in prompt.boxes_xyxy_px:
-                wanted.setdefault((prompt.key_index, box), []).append(number)
+        for single in prompt.objects if prompt is not None else ():
+            wanted.setdefault(single, []).append(number)
     if wanted:
-        anchors = [(key_index, np.array([box], dtype=np.float64)) for key_index, box in wanted]
-        scored = propagator.scored_masks(slices, anchors, window)
+        scored = propagator.scored_masks(slices, [single.arguments for single in wanted], window)
         for numbers, (found, predicted_iou) in zip(wanted.values(), scored, strict=True):
             for number in numbers:
                 masks[number] |= found.cpu().numpy()

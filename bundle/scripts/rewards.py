@@ -9,10 +9,10 @@ sum; None instead of a value says that it does not apply to a completion.
 - `slices`: for each completion the shown slices, [S, H, W] or [S, 3, H, W], float in 0..1. Completions of one volume
   should hold the same object: that is how its features are computed once.
 
-A completion that does not parse earns 0 everywhere. Whether the target is there at all comes first: an empty list of
-boxes says "not present". On an absent target (empty mask, as also when the target lies between the shown slices) it
-earns 1 on R_a, R_s and R_c, and boxes earn 0; on a present target it earns 0. No term has a smoothing floor, and no
-exception becomes a 0.
+A completion that does not parse earns 0 everywhere; `answer_form` of a reward says which form it must have, see
+`anchor.ANSWER_FORMS`. Whether the target is there at all comes first: neither boxes nor points say "not present". On an
+absent target (empty mask, as also when the target lies between the shown slices) that earns 1 on R_a, R_s and R_c, and
+boxes or points earn 0; on a present target it earns 0. No term has a smoothing floor, and no exception becomes a 0.
 """
 
 from __future__ import annotations
@@ -26,17 +26,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from .anchor import EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion
+from .anchor import AnswerForm, EvidenceAnchor, ParseFailure, boxes_1000_to_px, parse_completion, points_1000_to_px
 from .metrics import axial_visibility, dice, match_boxes, matched_box_iou
 from .propagation import SlicePropagator
-from .slice_prompt import SlicePrompt
+from .slice_prompt import SlicePrompt, prompt_of
 from .targets import components_to_boxes
 
 Answer = EvidenceAnchor | ParseFailure
 Reward = Callable[..., Sequence[float | None]]
 
 
-class FormatReward:
+class _OfAnswers:
+    """A reward of what a completion answers.
+
+    Args:
+        answer_form: that the answer must have, one of `anchor.ANSWER_FORMS`.
+    """
+
+    def __init__(self, answer_form: AnswerForm = "boxes") -> None:
+        self.answer_form = answer_form
+
+
+class FormatReward(_OfAnswers):
     """R_f: 1 if the completion is one `<think>` and one `<answer>` block and the answer parses, else 0.
 
     >>> mask = np.ones((3, 10, 10), dtype=bool)
@@ -46,10 +57,10 @@ class FormatReward:
     """
 
     def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
-        return [float(isinstance(answer, EvidenceAnchor)) for answer, _ in _read(completions, masks)]
+        return [float(isinstance(answer, EvidenceAnchor)) for answer, _ in _read(completions, masks, self.answer_form)]
 
 
-class AxialReward:
+class AxialReward(_OfAnswers):
     """R_a = F_k / max_t F_t: foreground of the predicted key slice over that of the slice that shows the most.
 
     Two pixels of foreground on slice 1, eight on slice 2: slice 1 earns 2 / 8.
@@ -62,15 +73,16 @@ class AxialReward:
     """
 
     def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
-        return [_value(answer, mask, _visibility) for answer, mask in _read(completions, masks)]
+        return [_value(answer, mask, _visibility) for answer, mask in _read(completions, masks, self.answer_form)]
 
 
-class SpatialReward:
+class SpatialReward(_OfAnswers):
     """R_s: sum of the IoUs of matched boxes over max(N, N*), against the true boxes of the *predicted* key slice.
 
     The matching is Hungarian on `1 - IoU`, the true boxes are the connected components of the slice
     (`targets.components_to_boxes`), so missing and spurious boxes both cost. Half of the true box earns 0.5; the true
-    box and another one earn (1 + 0) / 2.
+    box and another one earn (1 + 0) / 2. Points beside a box change nothing here; an object of points alone is one
+    without an overlap.
 
     >>> mask = np.zeros((3, 10, 10), dtype=bool)
     >>> mask[1, 0:4, 0:4] = True
@@ -82,18 +94,19 @@ class SpatialReward:
     """
 
     def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
-        return [_value(answer, mask, _box_iou) for answer, mask in _read(completions, masks)]
+        return [_value(answer, mask, _box_iou) for answer, mask in _read(completions, masks, self.answer_form)]
 
 
-class ConsistencyReward:
+class ConsistencyReward(_OfAnswers):
     """R_c: Dice of what the matched boxes propagate to, on the key slice and `delta` slices to each side.
 
     Only boxes that the Hungarian matching joins to a true box of the predicted key slice *with overlap* are prompts: a
-    pair of IoU 0 is the matching's remainder, not evidence. Without any the reward is 0, hence also when the key slice
+    pair of IoU 0 is the matching's remainder, not evidence. Their points go with them. An object of points alone is a
+    prompt if one of its points lies on the target. Without any prompt the reward is 0, hence also when the key slice
     holds no target. The propagator walks the window only.
 
     Within one call, features are computed once for each volume (the same object in `slices`) and a propagation is made
-    once for each volume, key slice and set of boxes; nothing is kept between calls.
+    once for each volume, key slice and set of objects; nothing is kept between calls.
 
     A propagator that repeats the box on every slice of its window, a target of four slices of which the window of
     delta = 1 around slice 2 sees slices 1 to 3, two of them with target: 2 * (4 + 4) / (3 * 4 + 2 * 4) = 0.8.
@@ -116,23 +129,25 @@ class ConsistencyReward:
 
     Args:
         propagator: MedSAM2, frozen. Anything with its `encode` and `mask` will do; with `masks` all anchors of a volume
-            go in one batch.
+            go in one batch. Points are given to it only where an answer has some.
         delta: slices to each side of the key slice; the paper's is 5.
+        answer_form: of the answer.
 
     Raises:
         ValueError: delta is not a whole number of at least 0; in a call, as for the other rewards, and slices and mask
             of a completion of different shapes.
     """
 
-    def __init__(self, propagator: SlicePropagator, delta: int = 5) -> None:
+    def __init__(self, propagator: SlicePropagator, delta: int = 5, answer_form: AnswerForm = "boxes") -> None:
         if not isinstance(delta, int) or isinstance(delta, bool) or delta < 0:
             raise ValueError(f"delta is {delta!r}; give the slices to each side of the key slice, 0 or more.")
+        super().__init__(answer_form)
         self.propagator, self.delta = propagator, delta
 
     def __call__(
         self, completions: Sequence[Any], masks: Sequence[ArrayLike], slices: Sequence[ArrayLike], **columns: Any
     ) -> list[float]:
-        cases = _read(completions, masks)
+        cases = _read(completions, masks, self.answer_form)
         # Held to the end of the call: an id names an object only as long as it lives, and the rows of a stacked array
         # are made anew at each look.
         volumes = list(slices)
@@ -150,12 +165,11 @@ class ConsistencyReward:
     def _of_one_volume(self, volume: ArrayLike, cases: Sequence[tuple[Answer, np.ndarray]]) -> list[float]:
         # dict.fromkeys: each once, in their order.
         prompts = dict.fromkeys(prompt for answer, mask in cases if (prompt := _prompt(answer, mask)))
-        anchors = [(prompt.key_index, np.array(prompt.boxes_xyxy_px)) for prompt in prompts]
         features = self.propagator.encode(volume)
         if hasattr(self.propagator, "masks"):
-            propagated = self.propagator.masks(features, anchors, window=self.delta)
+            propagated = self.propagator.masks(features, [prompt.arguments for prompt in prompts], window=self.delta)
         else:
-            propagated = [self.propagator.mask(features, *anchor, window=self.delta) for anchor in anchors]
+            propagated = [self._mask(features, *prompt.arguments) for prompt in prompts]
         predicted = dict(zip(prompts, map(_array, propagated), strict=True))
 
         def window_dice(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
@@ -166,6 +180,10 @@ class ConsistencyReward:
             return dice(predicted[prompt][window], mask[window])
 
         return [_value(answer, mask, window_dice) for answer, mask in cases]
+
+    def _mask(self, features: Any, key_index: int, boxes: np.ndarray, points: Sequence[ArrayLike] = ()) -> ArrayLike:
+        pointed = {"points_xy_px": points} if points else {}
+        return self.propagator.mask(features, key_index, boxes, window=self.delta, **pointed)
 
 
 @dataclass(frozen=True)
@@ -271,14 +289,29 @@ def _box_iou(anchor: EvidenceAnchor, mask: np.ndarray) -> float:
 
 
 def _prompt(answer: Answer, mask: np.ndarray) -> SlicePrompt | None:
-    """What to propagate from: the boxes that are matched with overlap, sorted, each once; None without any."""
+    """What to propagate from: the objects that are on the target, sorted, each once; None without any.
+
+    Those are the boxes that are matched with overlap, and points without a box of which one lies on the target.
+    """
     if isinstance(answer, ParseFailure):
         return None
+    key_index, boxes, points = answer.key_index, answer.boxes_xyxy_1000, answer.points_xy_1000
+    if not boxes:
+        kept = sorted({own for own in points if _on_target(own, mask[key_index])})
+        return prompt_of(EvidenceAnchor(key_index, (), tuple(kept)), *mask.shape[1:])
     # Sorted before the matching as well: of two boxes with the same IoU it takes the first.
-    anchor = EvidenceAnchor(answer.key_index, tuple(sorted(answer.boxes_xyxy_1000)))
+    objects = sorted(zip(boxes, points or [()] * len(boxes), strict=True))
+    anchor = EvidenceAnchor(key_index, tuple(box for box, _ in objects))
     pred_index, _, ious = match_boxes(*_predicted_and_true_px(anchor, mask))
-    boxes = sorted({anchor.boxes_xyxy_1000[i] for i in pred_index[ious > 0]})
-    return SlicePrompt.of(anchor.key_index, boxes_1000_to_px(boxes, *mask.shape[1:]))
+    kept = sorted({objects[i] for i in pred_index[ious > 0]})
+    anchor = EvidenceAnchor(key_index, tuple(box for box, _ in kept), tuple(own for _, own in kept))
+    return prompt_of(anchor, *mask.shape[1:])
+
+
+def _on_target(points_xy_1000: Sequence[Sequence[int]], mask: np.ndarray) -> bool:
+    """Whether one of the points lies on a pixel of a mask [H, W]; those on its far edges are on the last one."""
+    x, y = points_1000_to_px(points_xy_1000, *mask.shape).astype(int).T
+    return bool(mask[y.clip(max=mask.shape[0] - 1), x.clip(max=mask.shape[1] - 1)].any())
 
 
 def _predicted_and_true_px(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[ArrayLike, ArrayLike]:
@@ -286,7 +319,9 @@ def _predicted_and_true_px(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[Ar
     return predicted, components_to_boxes(mask[anchor.key_index])
 
 
-def _read(completions: Sequence[Any], masks: Sequence[ArrayLike]) -> list[tuple[Answer, np.ndarray]]:
+def _read(
+    completions: Sequence[Any], masks: Sequence[ArrayLike], answer_form: AnswerForm
+) -> list[tuple[Answer, np.ndarray]]:
     """Each completion parsed, beside its mask as bool [S, H, W]."""
     if len(completions) != len(masks):
         raise ValueError(f"{len(completions)} completions but {len(masks)} masks; give one mask a completion.")
@@ -295,7 +330,7 @@ def _read(completions: Sequence[Any], masks: Sequence[ArrayLike]) -> list[tuple[
         array = _array(mask).astype(bool, copy=False)
         if array.ndim != 3 or 0 in array.shape:
             raise ValueError(f"masks[{i}] has the shape {array.shape}; give [S, H, W], none of them 0.")
-        cases.append((parse_completion(_text(completion), num_slices=len(array)), array))
+        cases.append((parse_completion(_text(completion), len(array), answer_form), array))
     return cases
 
 

@@ -1,8 +1,8 @@
 """Self-consistency, beyond the paper: several answers to one query, their masks compared, one answer given.
 
-The first answer is the one that there is without sampling; the others are sampled. What parses votes: boxes with the
-mask that they propagate to, "not present" with the empty mask. The agreement of an answer is the mean Dice of its mask
-with the masks of the others (two empty masks: 1). What does not parse is counted and has no vote.
+The first answer is the one that there is without sampling; the others are sampled. What parses votes: boxes and points
+with the mask that they propagate to, "not present" with the empty mask. The agreement of an answer is the mean Dice of
+its mask with the masks of the others (two empty masks: 1). What does not parse is counted and has no vote.
 """
 
 from __future__ import annotations
@@ -50,17 +50,17 @@ class Decision:
 class SelfConsistency:
     """Draws the answers to a query and decides between them.
 
-    More than half of the votes for "not present" make the answer "not present"; otherwise one of the answers with boxes
-    is chosen, the earlier one of equals. An agreement below `abstain_below` leaves the status `abstained` and an empty
-    mask. A lone vote has nobody to agree with: its agreement is 0. If nothing parses, the answer is the first one with
-    the most frequent reason, and its agreement is 0.
+    More than half of the votes for "not present" make the answer "not present"; otherwise one of the answers that mark
+    something is chosen, the earlier one of equals. An agreement below `abstain_below` leaves the status `abstained` and
+    an empty mask. A lone vote has nobody to agree with: its agreement is 0. If nothing parses, the answer is the first
+    one with the most frequent reason, and its agreement is 0.
 
     Args:
         num_anchors: answers to each query; 1 takes the one that there is, and decides nothing.
         sampling: of all answers but the first; with a temperature above 0.
         choice: "agreement": the answer with the largest agreement. "agreement_and_iou": with the largest product of its
             agreement and the IoU that MedSAM2 predicts for its mask. "vote": evidence as with "agreement", and as mask
-            the voxels that more than half of the answers with boxes mark.
+            the voxels that more than half of the answers which mark something do.
         abstain_below: agreement in 0..1; None: an answer is always given.
         keep_map: whether a decision has its `agreement_map`.
 
@@ -112,7 +112,7 @@ class SelfConsistency:
 
         Args:
             answers: the evidence of each, see `inferer.evidence_of`; without a key index it does not parse.
-            masks: what its boxes propagate to; all False without boxes.
+            masks: what its boxes and points propagate to; all False without any.
         """
         if self.num_anchors == 1:
             return Decision(dict(answers[0]), masks[0].mask, 0)
@@ -123,15 +123,15 @@ class SelfConsistency:
             index = next(index for index, answer in enumerate(answers) if answer["status"] == reason)
             return Decision({**answers[index], "agreement": 0.0, "answers": dict(counted)}, masks[index].mask, index)
         agreement = dict(zip(voters, mean_dice_with_others([masks[index].mask for index in voters]), strict=True))
-        absent = [index for index in voters if not answers[index]["boxes_1000"]]
-        with_boxes = [index for index in voters if answers[index]["boxes_1000"]]
+        marked = [index for index in voters if answers[index]["boxes_1000"] or answers[index].get("points_1000")]
+        absent = [index for index in voters if index not in marked]
         if 2 * len(absent) > len(voters):
             index, mask = absent[0], masks[absent[0]].mask
         else:
-            index = max(with_boxes, key=lambda index: self._merit(agreement[index], masks[index]))
+            index = max(marked, key=lambda index: self._merit(agreement[index], masks[index]))
             mask = masks[index].mask
             if self.choice == "vote":
-                mask = 2 * np.stack([masks[index].mask for index in with_boxes]).sum(axis=0) > len(with_boxes)
+                mask = 2 * np.stack([masks[index].mask for index in marked]).sum(axis=0) > len(marked)
         evidence = {**answers[index], "agreement": agreement[index], "answers": dict(counted)}
         if self.abstain_below is not None and agreement[index] < self.abstain_below:
             evidence, mask = evidence | {"status": ABSTAINED}, np.zeros_like(mask)

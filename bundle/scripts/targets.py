@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from .anchor import EvidenceAnchor, boxes_px_to_1000
+from .anchor import EvidenceAnchor, boxes_px_to_1000, points_px_to_1000
 
 _EIGHT_NEIGHBORS = np.ones((3, 3), dtype=bool)
 
@@ -34,6 +34,43 @@ def components_to_boxes(
     Raises:
         ValueError: mask not of rank 2, max_boxes < 1, or min_fraction outside 0..1.
     """
+    return [box for box, _ in _boxed_components(mask, max_boxes, min_fraction)]
+
+
+def inner_points(component: np.ndarray, count: int = 2) -> np.ndarray:
+    """Points well inside a component, apart from each other along its longer axis.
+
+    Its pixels are divided into parts of equal size along the axis of their largest spread; in each part the pixel is
+    taken that lies deepest in the component. Where there are fewer pixels than points, points repeat.
+
+    Args:
+        component: `[H, W]`, nonzero is foreground.
+        count: points, at least 1.
+
+    Returns:
+        float64 `[count, 2]`, x and y in pixels, the centres of foreground pixels.
+
+    Raises:
+        ValueError: component empty or not of rank 2, or count < 1.
+    """
+    if component.ndim != 2 or not component.any() or count < 1:
+        raise ValueError(
+            f"inner_points wants a component [H, W] and 1 point or more, got {component.shape} and {count}."
+        )
+    depth = ndimage.distance_transform_edt(np.pad(component != 0, 1))[1:-1, 1:-1]
+    pixels = np.argwhere(component)
+    centered = pixels - pixels.mean(axis=0)
+    longer_axis = np.linalg.eigh(centered.T @ centered)[1][:, -1]
+    ordered = pixels[np.argsort(centered @ longer_axis, kind="stable")]
+    parts = [part if len(part) else ordered for part in np.array_split(ordered, count)]
+    deepest = [part[depth[tuple(part.T)].argmax()] for part in parts]
+    return np.array(deepest, dtype=float)[:, ::-1] + 0.5
+
+
+def _boxed_components(
+    mask: np.ndarray, max_boxes: int = 8, min_fraction: float = 0.05
+) -> list[tuple[tuple[int, int, int, int], np.ndarray]]:
+    """Each box of `components_to_boxes` with its component, bool `[H, W]`."""
     if mask.ndim != 2:
         raise ValueError(f"components_to_boxes wants one slice [H, W], got the shape {mask.shape}.")
     if max_boxes < 1 or not 0.0 <= min_fraction <= 1.0:
@@ -44,15 +81,15 @@ def components_to_boxes(
     area = np.bincount(components.ravel())[1:]
     largest_first = np.argsort(-area, kind="stable")[:max_boxes]
     windows = ndimage.find_objects(components)
-    boxes = [
-        (windows[i][1].start, windows[i][0].start, windows[i][1].stop, windows[i][0].stop)
+    found = [
+        ((windows[i][1].start, windows[i][0].start, windows[i][1].stop, windows[i][0].stop), components == i + 1)
         for i in largest_first
         if area[i] >= min_fraction * area.max()
     ]
-    return sorted(boxes)
+    return sorted(found, key=lambda boxed: boxed[0])
 
 
-def sft_anchor(mask: np.ndarray, rng: np.random.Generator, top_k: int = 4) -> EvidenceAnchor:
+def sft_anchor(mask: np.ndarray, rng: np.random.Generator, top_k: int = 4, points_per_box: int = 0) -> EvidenceAnchor:
     """Draw a training anchor by Top-K visibility sampling (paper 2.4).
 
     The slices are ranked by foreground area and the key slice is one of the first `top_k` that show the target, each
@@ -62,6 +99,7 @@ def sft_anchor(mask: np.ndarray, rng: np.random.Generator, top_k: int = 4) -> Ev
         mask: target `[S, H, W]`, nonzero is foreground.
         rng: the only source of chance.
         top_k: how many of the best slices may be drawn.
+        points_per_box: how many `inner_points` stand beside each box.
 
     Returns:
         The anchor, boxes in 0-1000; `EvidenceAnchor(0, ())`, "not present", for an empty mask.
@@ -78,5 +116,9 @@ def sft_anchor(mask: np.ndarray, rng: np.random.Generator, top_k: int = 4) -> Ev
     if not candidates:
         return EvidenceAnchor(0, ())
     key_index = candidates[rng.integers(len(candidates))]
-    boxes_px = np.array(components_to_boxes(mask[key_index]), dtype=float)
-    return EvidenceAnchor(key_index, boxes_px_to_1000(boxes_px, *mask.shape[1:]))
+    boxed = _boxed_components(mask[key_index])
+    boxes = boxes_px_to_1000([box for box, _ in boxed], *mask.shape[1:])
+    if not points_per_box:
+        return EvidenceAnchor(key_index, boxes)
+    points = [points_px_to_1000(inner_points(component, points_per_box), *mask.shape[1:]) for _, component in boxed]
+    return EvidenceAnchor(key_index, boxes, tuple(points))

@@ -33,6 +33,17 @@ def test_items_are_windowed_slices_with_answers_that_fit_their_masks():
                 assert len(anchor.boxes_xyxy_1000) == len(components_to_boxes(mask[anchor.key_index]))
 
 
+def test_answers_with_points_are_those_without_and_two_points_a_box():
+    plain, pointed = phantoms()[0], phantoms(answer_form="boxes_and_points")[0]
+    assert pointed.texts == plain.texts
+    for with_points, without in zip(pointed.completions, plain.completions, strict=True):
+        anchor, boxes = parse_completion(with_points, 12, "boxes_and_points"), parse_completion(without, 12)
+        assert (anchor.key_index, anchor.boxes_xyxy_1000) == (boxes.key_index, boxes.boxes_xyxy_1000)
+        assert [len(points) for points in anchor.points_xy_1000] == [2] * len(boxes.boxes_xyxy_1000)
+    with pytest.raises(ValueError, match="answer_form is 'image'; legal for volumes are boxes, boxes_and_points"):
+        phantoms(answer_form="image")
+
+
 def test_subsets_take_turns_and_wording_can_differ_from_the_seeds():
     assert [phantoms()[index].case.split("_")[0] for index in range(3)] == ["organs", "whole", "renal"]
     seen, unseen = phantoms(split="test")[0], phantoms(split="test", paraphrases="train")[0]

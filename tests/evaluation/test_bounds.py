@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from medvol_r1.evaluation.bounds import Bounds, oracle_boxes
 from medvol_r1.evaluation.median_prior import MedianPrior, prior_name
+from medvol_r1.slice_prompt import SlicePrompt
 
 # Slices 1 and 2 show the target, slice 2 the most of it, in two parts.
 TRUTH = np.zeros((4, 10, 20), bool)
@@ -19,9 +20,9 @@ def prior(tmp_path):
 def test_the_prompts_of_all_bounds(prior):
     prompts = Bounds(["oracle_anchor", "oracle_boxes", "prior"], prior).prompts(ENTRY, TRUTH, key_index=1)
     assert prompts == {
-        "oracle_anchor": (2, ((2.0, 2.0, 6.0, 6.0), (12.0, 2.0, 16.0, 6.0))),
-        "oracle_boxes": (1, ((2.0, 2.0, 4.0, 4.0),)),
-        "prior": (2, ((0.0, 0.0, 10.0, 5.0),)),  # round(0.5 * 3) is 2
+        "oracle_anchor": SlicePrompt(2, ((2.0, 2.0, 6.0, 6.0), (12.0, 2.0, 16.0, 6.0))),
+        "oracle_boxes": SlicePrompt(1, ((2.0, 2.0, 4.0, 4.0),)),
+        "prior": SlicePrompt(2, ((0.0, 0.0, 10.0, 5.0),)),  # round(0.5 * 3) is 2
     }
 
 

@@ -246,15 +246,20 @@ def test_constrained_tokens_equal_those_written_plainly(constrained, slices, req
     volume = constrained.encode(slices)
     end = constrained.prompts.end_of_turn_id
     choices = constrained._choices_for(volume.num_slices)
-    expected = [
-        written_plainly(constrained, volume, query, 80, {end}, ConstrainedAnswer(choices)) for query in QUERIES
-    ]
+    expected = [written_plainly(constrained, volume, query, 80, {end}, ConstrainedAnswer(choices)) for query in QUERIES]
     shapes.clear()
     groups = constrained.generate(volume, QUERIES, num_samples=2)
     assert [[one.ids.tolist() for one in group] for group in groups] == [[ids] * 2 for ids in expected]
     assert all(one.finished and one.entropy > 0 for group in groups for one in group)
     steps, longest = len(shapes) - 1, max(len(ids) for ids in expected)
     assert (steps < longest - 8) if not with_graphs else (steps == pytest.approx(longest, abs=4))
+
+
+def test_what_is_not_a_form_or_cannot_be_constrained_is_refused(folder):
+    with pytest.raises(ValueError, match='constrained writes answers of the form "boxes", and answer_form is .image.'):
+        VolumeLVLM(folder, constrained=True, answer_form="image")
+    with pytest.raises(ValueError, match="answer_form is 'points'; legal are boxes, boxes_and_points, image"):
+        VolumeLVLM(folder, answer_form="points")
 
 
 def test_constrained_completions_parse(constrained, slices):

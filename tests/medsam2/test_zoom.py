@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.steps import Decoded, ImageFeatures
-from medvol_r1.medsam2.zoom import Crop, boxes_in_crops, crop_around, whole_slice
+from medvol_r1.medsam2.zoom import Crop, crop_around, in_crops, whole_slice
 from medvol_r1.propagation import SlicePropagator
 
 HEIGHT, WIDTH = 60, 90
@@ -70,7 +70,7 @@ def test_a_crop_is_a_square_in_the_slice_with_room_around_the_box(box, margin):
 @given(box=boxes(), margin=st.floats(0, 3), side=st.sampled_from([32, 96, 512]))
 def test_a_box_in_its_crop_maps_back(box, margin, side):
     crop = crop_around(box, margin, HEIGHT, WIDTH)
-    inside = boxes_in_crops(torch.tensor([box], dtype=torch.float64), [crop], side)[0]
+    inside = in_crops(torch.tensor(box, dtype=torch.float64).reshape(1, 2, 2), [crop], side).flatten()
     assert (inside >= -1e-9).all() and (inside <= side + 1e-9).all()
     back = inside / side * torch.tensor([crop.width, crop.height] * 2) + torch.tensor([crop.x1, crop.y1] * 2)
     torch.testing.assert_close(back, torch.tensor(box, dtype=torch.float64), rtol=0, atol=1e-9)
@@ -81,8 +81,9 @@ def test_boxes_each_in_its_crop():
     crops = [Crop(0, 20, 40, 60), whole_slice(HEIGHT, WIDTH)]
     # (10 - 0) / 40 * 80 = 20, (20 - 20) / 40 * 80 = 0, ...; 10 / 90 * 80, 20 / 60 * 80, ...
     expected = [[20, 0, 60, 40], [10 / 90 * 80, 20 / 60 * 80, 30 / 90 * 80, 40 / 60 * 80]]
-    torch.testing.assert_close(boxes_in_crops(given_boxes, crops, 80), torch.tensor(expected, dtype=torch.float64))
-    assert boxes_in_crops(torch.zeros(0, 4), [], 80).shape == (0, 4)
+    found = in_crops(given_boxes.reshape(2, 2, 2), crops, 80)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64).reshape(2, 2, 2))
+    assert in_crops(torch.zeros(0, 2, 2), [], 80).shape == (0, 2, 2)
 
 
 def test_pixels_index_rows_then_columns():
@@ -239,6 +240,23 @@ def test_bad_input_is_refused_with_zoom_as_without(tiny, slices, key_index, boxe
 def test_the_smallest_box_gets_a_crop_of_some_pixels(tiny, slices):
     logits = SlicePropagator(tiny, zoom_margin=0.0).logits(slices, 2, [[10.2, 10.3, 10.4, 10.5]])
     assert logits[:, :, 10, 10].isfinite().all() and (logits[0].flatten(1) > -1024).sum(1).max() == 1
+
+
+def test_a_crop_holds_the_points_of_its_box(tiny, slices):
+    propagator = SlicePropagator(tiny, zoom_margin=0.0)
+    box, inside, outside = [10, 10, 20, 20], [12, 18], [40, 30]
+    seen = propagator.logits(slices, 2, [box] * 3, points_xy_px=[[], [inside], [inside, outside]]) > -1024
+    # the box; the box; the smallest square around x 10..40 and y 10..30, whose middle row is 20: rows 5..35
+    for logits, crop in zip(seen, [(10, 10, 20, 20), (10, 10, 20, 20), (10, 5, 40, 35)], strict=True):
+        expected = torch.zeros(40, 56, dtype=torch.bool)
+        expected[crop[1] : crop[3], crop[0] : crop[2]] = True
+        assert torch.equal(logits.any(0), expected)
+
+
+def test_points_alone_see_the_whole_slice(tiny, slices):
+    points = [[[12, 18], [14, 20]]]
+    zoomed = SlicePropagator(tiny, zoom_margin=0.0).logits(slices, 2, [], points_xy_px=points)
+    assert torch.equal(zoomed, SlicePropagator(tiny).logits(slices, 2, [], points_xy_px=points))
 
 
 @pytest.mark.parametrize("margin", [-0.1, float("nan"), float("inf"), "0.5"])

@@ -48,6 +48,15 @@ def test_boxes_are_drawn_on_the_key_slice_at_pixel_edges():
     assert key.get_title() == "key slice 2 of 4"
 
 
+def test_points_are_drawn_on_the_key_slice():
+    record = record_of(points_1000=[[[500, 300], [1000, 1000]], []])
+    figure = draw(record)
+    (line,) = [line for line in figure.axes[0].lines if line.get_marker() == "o" and len(line.get_xdata())]
+    # [500, 300] of 12 columns and 10 rows is (6, 3), with pixel centres on whole numbers.
+    assert line.get_xydata().tolist() == [[5.5, 2.5], [11.5, 9.5]]
+    assert any(text.get_text() == "1 box, 2 points" for text in texts(figure))
+
+
 @pytest.mark.parametrize(
     ("crop", "expected"),
     [

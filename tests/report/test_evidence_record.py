@@ -3,11 +3,12 @@ import json
 import numpy as np
 import torch
 from answered_cases import AFFINE, evidence, geometry_meta, nine_voxels, record_of
-from medvol_r1.report.evidence_record import EvidenceRecordd, evidence_record
+from medvol_r1.report.evidence_record import EvidenceRecordd, evidence_record, marks_in_words
 from monai.data import MetaTensor
 
 KEYS = (
-    "image query status completion think key_slice source_slice boxes_1000 boxes_px slices_shown shown_xyxy_px "
+    "image query status completion think key_slice source_slice boxes_1000 boxes_px points_1000 points_px "
+    "slices_shown shown_xyxy_px "
     "agreement answers corrected voxels volume_ml seconds weights"
 ).split()
 
@@ -23,6 +24,24 @@ def test_the_record_counts_voxels_and_turns_indices_for_people():
     assert (record["key_slice"], record["source_slice"], record["slices_shown"]) == (2, 2, 4)
     assert record["shown_xyxy_px"] == [0, 0, 12, 10]
     assert record["weights"] == {"lvlm": "folder"} and record["image"] == "ct.nii.gz"
+
+
+def test_points_are_recorded_beside_the_boxes():
+    record = record_of(points_1000=[[[250, 250]]], points_px=[[[32.0, 32.0]]])
+    assert (record["points_1000"], record["points_px"]) == ([[[250, 250]]], [[[32.0, 32.0]]])
+    assert (record_of()["points_1000"], record_of()["points_px"]) == ([], [])
+
+
+def test_marks_in_words():
+    box, point = [0, 0, 9, 9], [3, 4]
+    told = {
+        "1 box": {"boxes_1000": [box]},
+        "0 boxes": {"boxes_1000": [], "points_1000": []},
+        "2 boxes, 1 point": {"boxes_1000": [box, box], "points_1000": [[], [point]]},
+        "3 points": {"boxes_1000": [], "points_1000": [[point], [point, point]]},
+    }
+    assert {marks_in_words(record) for record in told.values()} == set(told)
+    assert all(marks_in_words(record) == words for words, record in told.items())
 
 
 def test_the_source_slice_follows_the_affine():

@@ -23,6 +23,19 @@ def test_the_given_answer_states_the_key_slice_and_the_boxes():
     assert (meta["query"], meta["filename_or_obj"]) == ("the liver", "ct.nii.gz")
 
 
+def test_points_may_stand_beside_the_boxes_or_alone():
+    points = [[], [[650, 10], [660, 12]]]
+    answers = [
+        corrected(key_slice=2, bbox_2d_list=BOXES, point_2d_list=points)["image"].meta["given_answer"],
+        corrected(key_slice=2, bbox_2d_list=[], point_2d_list=points[1:])["image"].meta["given_answer"],
+    ]
+    boxes, own = tuple(map(tuple, BOXES)), ((650, 10), (660, 12))
+    assert [parse_completion(answer, 5, "boxes_and_points") for answer in answers] == [
+        EvidenceAnchor(1, boxes, ((), own)),
+        EvidenceAnchor(1, (), (own,)),
+    ]
+
+
 def test_no_boxes_say_that_the_target_is_absent():
     assert parse_completion(corrected(key_slice=1, bbox_2d_list=[])["image"].meta["given_answer"], 5).is_absent
 
@@ -50,6 +63,13 @@ def test_nothing_given_changes_nothing(given):
         ({"key_slice": 3, "bbox_2d_list": [[0, 0, 9, 1001]]}, "box_out_of_range", "1001.*legal are 0 to 1000"),
         ({"key_slice": 3, "bbox_2d_list": [[9, 0, 9, 5]]}, "box_without_area", r"\[9, 0, 9, 5\].*x1 < x2"),
         ({"key_slice": 3, "bbox_2d_list": [[0, 0, 9, 9]] * 17}, "too_many_boxes", "17, at most 16"),
+        ({"point_2d_list": [[[5, 5]]]}, "wrong_schema", "point_2d_list, wanted are key_slice and bbox_2d_list"),
+        (
+            {"key_slice": 3, "bbox_2d_list": BOXES, "point_2d_list": [[[5, 5]]]},
+            "points_without_object",
+            "1 lists of points for 2 boxes.*point_2d_list, if there are points, has a list",
+        ),
+        ({"key_slice": 3, "bbox_2d_list": [], "point_2d_list": [[[5, 1001]]]}, "point_out_of_range", "1001"),
     ],
 )
 def test_evidence_that_cannot_be_used_says_why(given, reason, message):

@@ -6,7 +6,7 @@ A list is JSON: `[{"image", ...}, ...]`, paths relative to its folder, every tex
 |---|---|
 | `image` | the volume: a NIfTI file, the folder of a DICOM series, or a file of that series; always needed |
 | `query` | the question; judged with its volume, so that one bad query does not stop the others |
-| `key_slice`, `bbox_2d_list` | for inference: a person's evidence, see `volume.correction`; judged with the volume |
+| `key_slice`, `bbox_2d_list`, `point_2d_list` | for inference: a person's evidence, see `volume.correction` |
 | `label` | the target's mask on the image's grid |
 | `label_values` | the values of `label` that are meant, whole numbers; default: all but 0 |
 | `opposite_label`, `opposite_values` | the same of the target's counterpart on the other side of the body |
@@ -26,7 +26,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..anchor import ANSWER_KEYS
+from ..anchor import ANSWER_KEYS, POINTS_KEY
 from ..json_list import read_json_list
 from ..volume.dicom_headers import is_dicom
 from ..volume.io import nifti_stem
@@ -115,7 +115,7 @@ def _checked(entry: object, use: Use, where: str, folder: Path) -> dict[str, Any
             raise DatalistError(f'"{key}" of {where} is {entry[key]!r}; give a text that is not empty.')
     case = {key: str(folder / entry[key]) for key in PATHS if key in entry}
     case |= _description(entry, where)
-    case |= {key: entry[key] for key in ("query", *ANSWER_KEYS) if key in entry}
+    case |= {key: entry[key] for key in ("query", *ANSWER_KEYS, POINTS_KEY) if key in entry}
     if "case" in entry:
         case["case"] = _checked_name(entry["case"], where)
     return case

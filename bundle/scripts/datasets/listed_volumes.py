@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..anchor import format_completion
+from ..anchor import AnswerForm, format_completion
 from ..queries.reasoning import plain_name, rule_made_think
 from ..targets import sft_anchor, target_mask
 from ..volume.query_text import check_query
@@ -19,7 +19,7 @@ from .asked_queries import asked_queries, check_absent_fraction
 from .datalist import TRAINING, read_datalist
 from .shown_volume import shown_volume
 from .slice_cache import SliceCache
-from .volume_queries import VolumeQueries
+from .volume_queries import POINTS_PER_BOX, VolumeQueries, check_sft_form
 
 
 class ListedVolumes(Dataset):
@@ -41,11 +41,12 @@ class ListedVolumes(Dataset):
         absent_fraction: the share of queries whose target is on no shown slice, see `asked_queries`; None: all.
         cache_dir: where shown slices are kept, see `SliceCache`: (1 + label files) * S * H * W bytes a volume. None:
             volumes are read anew each time.
+        answer_form: of the SFT answers: "boxes", or "boxes_and_points", two points a box.
 
     Raises:
         DatalistError: the list cannot be used, or files of it are not there.
         QueryError: a query that cannot be asked.
-        ValueError: `absent_fraction` is no share below 1, or the intensity is unknown.
+        ValueError: `absent_fraction` is no share below 1, or the intensity or the form is unknown.
         VolumeError: in use, a volume that cannot be used, or a label that does not lie on its image.
     """
 
@@ -62,7 +63,9 @@ class ListedVolumes(Dataset):
         intensity: str = CT,
         absent_fraction: float | None = None,
         cache_dir: str | Path | None = None,
+        answer_form: AnswerForm = "boxes",
     ) -> None:
+        check_sft_form(answer_form)
         check_absent_fraction(absent_fraction)
         by_image: dict[str, list[dict[str, Any]]] = {}
         for entry in read_datalist(datalist, TRAINING):
@@ -86,6 +89,7 @@ class ListedVolumes(Dataset):
         self.top_k = top_k
         self.seed = seed
         self.absent_fraction = absent_fraction
+        self.answer_form = answer_form
         self.cache = SliceCache(cache_dir)
 
     def __len__(self) -> int:
@@ -100,10 +104,11 @@ class ListedVolumes(Dataset):
         masks, completions, targets = [], [], []
         for entry in entries:
             mask = target_mask(labels[entry["label"]], entry.get("label_values"))
-            anchor = sft_anchor(mask, rng, self.top_k)
+            anchor = sft_anchor(mask, rng, self.top_k, POINTS_PER_BOX[self.answer_form])
             targets.append(entry.get("target", "target"))
             masks.append(torch.from_numpy(mask))
-            completions.append(format_completion(anchor, rule_made_think(plain_name(targets[-1]), anchor)))
+            think = rule_made_think(plain_name(targets[-1]), anchor)
+            completions.append(format_completion(anchor, think, self.answer_form))
         return VolumeQueries(
             case=Path(image).name,
             slices=slices / 255,

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from ..anchor import AnswerForm
 from ..phantom.scan import SUBSETS, make_phantom, seeds_of
 from ..queries.bank import sample_queries
 from ..volume.geometry import uniform_slice_index
 from ..volume.windows import HUWindow
-from .volume_queries import VolumeQueries, with_sft_answers
+from .volume_queries import VolumeQueries, check_sft_form, with_sft_answers
 
 # Slices of a training phantom; between these, at random.
 _FEWEST_SLICES, _MOST_SLICES = 24, 48
@@ -34,10 +35,11 @@ class PhantomVolumes(Dataset):
         first: where in the split's seeds to start: sets that do not overlap share no phantom.
         query_types: the types of queries (`queries.bank.TYPES`) that are asked; default: all.
         think: whether answers show the rule-made reasoning; False leaves an empty one.
+        answer_form: of the SFT answers: "boxes", or "boxes_and_points", two points a box.
 
     Raises:
-        ValueError: an unknown split or subset, fewer than 1 volume or more than the split has seeds behind `first`; in
-            use, an unknown type.
+        ValueError: an unknown split, subset or form, fewer than 1 volume or more than the split has seeds behind
+            `first`; in use, an unknown type.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class PhantomVolumes(Dataset):
         first: int = 0,
         query_types: Collection[str] | None = None,
         think: bool = True,
+        answer_form: AnswerForm = "boxes",
     ) -> None:
+        check_sft_form(answer_form)
         if first < 0 or num_volumes < 1:
             raise ValueError(f"{num_volumes} volumes from seed number {first} on; give at least 1, from 0 or later on.")
         self.seeds = seeds_of(split, first + num_volumes, subsets)[first:]
@@ -67,6 +71,7 @@ class PhantomVolumes(Dataset):
         self.top_k = top_k
         self.query_types = query_types
         self.think = think
+        self.answer_form = answer_form
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -86,5 +91,13 @@ class PhantomVolumes(Dataset):
         sampled = sample_queries(label, subset, self.paraphrases, count, rng, types=types)
         case, slices = f"{subset}_{seed}", torch.from_numpy(self.window(image))
         return with_sft_answers(
-            case, slices, sampled, label, phantom.label_names, rng, top_k=self.top_k, think=self.think
+            case,
+            slices,
+            sampled,
+            label,
+            phantom.label_names,
+            rng,
+            top_k=self.top_k,
+            think=self.think,
+            answer_form=self.answer_form,
         )

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..anchor import format_completion
+from ..anchor import AnswerForm, format_completion
 from ..queries.bank import Query
 from ..queries.reasoning import name_of_mask, rule_made_think
 from ..targets import sft_anchor
+
+POINTS_PER_BOX: dict[AnswerForm, int] = {"boxes": 0, "boxes_and_points": 2}
+"""How many points SFT teaches beside a box, by the form of the answer about slices."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def with_sft_answers(
     *,
     top_k: int,
     think: bool = True,
+    answer_form: AnswerForm = "boxes",
 ) -> VolumeQueries:
     """A volume whose queries were sampled from its label map, each with the answer that SFT teaches (paper, Sec. 2.4).
 
@@ -62,8 +66,9 @@ def with_sft_answers(
         rng: of the key slices.
         top_k: slices among which a key slice is drawn.
         think: whether answers show the rule-made reasoning; False leaves an empty one.
+        answer_form: of the answers, one of `POINTS_PER_BOX`.
     """
-    anchors = [sft_anchor(mask, rng, top_k) for _, mask in sampled]
+    anchors = [sft_anchor(mask, rng, top_k, POINTS_PER_BOX[answer_form]) for _, mask in sampled]
     names = [name_of_mask(mask, label, label_names, query.target) for query, mask in sampled]
     return VolumeQueries(
         case=case,
@@ -72,10 +77,20 @@ def with_sft_answers(
         targets=tuple(names),
         masks=torch.from_numpy(np.stack([mask for _, mask in sampled])),
         completions=tuple(
-            format_completion(anchor, rule_made_think(name, anchor) if think else "")
+            format_completion(anchor, rule_made_think(name, anchor) if think else "", answer_form)
             for name, anchor in zip(names, anchors, strict=True)
         ),
     )
+
+
+def check_sft_form(answer_form: str) -> None:
+    """Whether answers about slices have this form.
+
+    Raises:
+        ValueError: they do not.
+    """
+    if answer_form not in POINTS_PER_BOX:
+        raise ValueError(f"answer_form is {answer_form!r}; legal for volumes are {', '.join(POINTS_PER_BOX)}.")
 
 
 def collate_volumes(items: Sequence[VolumeQueries]) -> list[VolumeQueries]:

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..anchor import boxes_1000_to_px
-from ..slice_prompt import SlicePrompt
+from ..slice_prompt import SlicePrompt, prompt_of
 from ..targets import components_to_boxes
 from .columns import BOUNDS
 from .median_prior import MedianPrior, prior_name
@@ -52,9 +51,7 @@ class Bounds:
             "oracle_boxes": None if key_index is None else oracle_boxes(truth, key_index),
         }
         if self.prior is not None:
-            anchor = self.prior.anchor(prior_name(entry), len(truth))
-            boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, *truth.shape[1:])
-            prompts["prior"] = SlicePrompt.of(anchor.key_index, boxes)
+            prompts["prior"] = prompt_of(self.prior.anchor(prior_name(entry), len(truth)), *truth.shape[1:])
         return {name: prompts[name] for name in self.names}
 
 

@@ -152,7 +152,7 @@ class VolumeScorer:
     def _grounding(self, shown: np.ndarray, evidence: Mapping[str, Any]) -> dict[str, Any]:
         """R_a and its kin of a present target [S, H, W]; its mask may still lie between the shown slices."""
         key_index, boxes = evidence["key_index"], evidence["boxes_1000"]
-        if key_index is None or not boxes:
+        if key_index is None or not (boxes or evidence.get("points_1000")):
             return {"key_holds_target": False, "R_a": 0.0, "box_iou": 0.0}
         area = np.count_nonzero(shown, axis=(1, 2))
         best = np.flatnonzero(area == area.max())

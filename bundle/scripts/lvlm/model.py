@@ -17,13 +17,13 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import Qwen3VLForConditionalGeneration
 
-from ..anchor import ParseFailure, boxes_1000_to_px, parse_completion
+from ..anchor import AnswerForm, ParseFailure, boxes_1000_to_px, parse_completion
 from ..constrained.token_choices import TokenChoices, TokenTexts
 from .decoding import Completion, KeptSequences, decode
 from .encoded_volume import EncodedVolume, LastVolume, VolumeEncoder
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .network_state import is_trained, what_weights_are
-from .prompts import INSTRUCTION, PromptBuilder
+from .prompts import INSTRUCTIONS, PromptBuilder
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
@@ -46,7 +46,7 @@ class VolumeLVLM(nn.Module):
             and then that of GRPO, say; None for none.
         dtype: of the weights: `float32`, `bfloat16` or `float16`.
         slice_size: side in pixels that slices are resized to for this model; None takes them as they come.
-        instruction: see `PromptBuilder`.
+        instruction: see `PromptBuilder`; None: that of the form of the answer.
         max_new_tokens: longest completion (paper: 256).
         sampling: how tokens are chosen in `forward` and as default of `generate`.
         default_query: what `forward` asks when it gets an image alone.
@@ -54,9 +54,11 @@ class VolumeLVLM(nn.Module):
             separate sequences, and replaced with a warning if it differs.
         constrained: whether `generate` writes valid answers only, see `constrained`. Not for the completions that a
             policy is trained on: it would not learn the form.
+        answer_form: of the answers, one of `anchor.ANSWER_FORMS`.
 
     Raises:
-        ValueError: `constrained` and a `max_new_tokens` that holds no answer, at the first use.
+        ValueError: `constrained` with another form than "boxes", or with a `max_new_tokens` that holds no answer, the
+            latter at the first use.
         WeightsError: at the first use, when the weights are missing, damaged or of another architecture.
     """
 
@@ -67,12 +69,13 @@ class VolumeLVLM(nn.Module):
         adapter: str | Sequence[str] | None = None,
         dtype: str = "float32",
         slice_size: int | None = None,
-        instruction: str = INSTRUCTION,
+        instruction: str | None = None,
         max_new_tokens: int = 256,
         sampling: Sampling | None = None,
         default_query: str = "the liver",
         packing: Packing = "split",
         constrained: bool = False,
+        answer_form: AnswerForm = "boxes",
     ) -> None:
         super().__init__()
         if dtype not in ("float32", "bfloat16", "float16"):
@@ -81,11 +84,16 @@ class VolumeLVLM(nn.Module):
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
         if packing not in PACKINGS:
             raise ValueError(f"packing must be one of {', '.join(PACKINGS)}, got {packing!r}.")
+        if answer_form not in INSTRUCTIONS:
+            raise ValueError(f"answer_form is {answer_form!r}; legal are {', '.join(INSTRUCTIONS)}.")
+        if constrained and answer_form != "boxes":
+            raise ValueError(f'constrained writes answers of the form "boxes", and answer_form is {answer_form!r}.')
         self.path = str(path)
         self.adapters = [adapter] if isinstance(adapter, str) else list(adapter or ())
         self.dtype = getattr(torch, dtype)
         self.slice_size = slice_size
-        self.instruction = instruction
+        self.instruction = instruction or INSTRUCTIONS[answer_form]
+        self.answer_form = answer_form
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling or Sampling()
         self.default_query = default_query
@@ -282,7 +290,7 @@ class VolumeLVLM(nn.Module):
         mask = torch.zeros(len(image), 1, *image.shape[2:], device=image.device)
         for item, text in enumerate(queries):
             completion = self.generate(image[item].transpose(0, 1), [text])[0][0]
-            anchor = parse_completion(completion.text, num_slices=image.shape[2])
+            anchor = parse_completion(completion.text, image.shape[2], self.answer_form)
             if isinstance(anchor, ParseFailure):
                 continue
             boxes = boxes_1000_to_px(anchor.boxes_xyxy_1000, image.shape[3], image.shape[4])

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from ..anchor import AnswerForm
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -24,6 +26,23 @@ INSTRUCTION = (
     '{"key_slice": number of the slice, "bbox_2d_list": [[x1, y1, x2, y2]]}</answer>, coordinates from 0 to 1000, '
     "one box for each separate part; an empty list means that the target is not in the images."
 )
+
+INSTRUCTIONS: dict[AnswerForm, str] = {
+    "boxes": INSTRUCTION,
+    "boxes_and_points": (
+        "The images are axial CT slices from inferior to superior, each behind its tag. Find the slice that shows the "
+        "target of the query best, box the target on it, and mark two points inside each box. Reply with "
+        '<think>why</think><answer>{"key_slice": number of the slice, "bbox_2d_list": [[x1, y1, x2, y2]], '
+        '"point_2d_list": [[[x, y], [x, y]]]}</answer>, coordinates from 0 to 1000, one box and its points for each '
+        "separate part; an empty list of boxes means that the target is not in the images."
+    ),
+    "image": (
+        "Find what the query asks for in the medical image behind its tag, box it, and mark two points inside it. "
+        'Reply with <think>why</think><answer>{"bbox": [x1, y1, x2, y2], "points_1": [x, y], "points_2": [x, y]}'
+        "</answer>, coordinates from 0 to 1000."
+    ),
+}
+"""What is asked for, by the form of the answer."""
 
 # A place holder from Unicode's private use area: no chat template writes it, and queries that hold it lose it.
 _MARK = "\ue000"

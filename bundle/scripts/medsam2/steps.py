@@ -21,9 +21,9 @@ from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import NO_OBJ_SCORE, get_1d_sine_pe
 
 from .memory_attention import is_for, memory_attention
+from .prompt_points import PromptPoints
 
-# Label values of the prompt encoder: the two corners of a box, and "no point here".
-_CORNERS = (2, 3)
+# Label of the prompt encoder for "no point here".
 _NOT_A_POINT = -1
 
 
@@ -103,21 +103,24 @@ def without_memory(model: Sam2VideoModel, tokens: Tensor) -> Tensor:
     return tokens + model.no_memory_embedding.reshape(1, -1, 1, 1)
 
 
-def decode(model: Sam2VideoModel, features: ImageFeatures, boxes: Tensor | None = None) -> Decoded:
+def decode(model: Sam2VideoModel, features: ImageFeatures, prompt: PromptPoints | None = None) -> Decoded:
     """Mask of N objects, each on its own slice.
+
+    Where the model's configuration asks for several masks of a prompt (`multimask_min_pt_num` to
+    `multimask_max_pt_num` points, the corners of a box counted), it is the one with the best predicted IoU.
 
     Args:
         features: of the N slices, `tokens` already conditioned by `without_memory` or `attend`.
-        boxes: [N,4] xyxy in pixels of the model's input (0..image_size), or None while tracking.
+        prompt: of the N objects, in pixels of the model's input (0..image_size), or None while tracking.
     """
     count, device = len(features.tokens), features.tokens.device
-    if boxes is None:
+    if prompt is None:
         points = features.tokens.new_zeros(count, 1, 1, 2)
         labels = torch.full((count, 1, 1), _NOT_A_POINT, dtype=torch.int32, device=device)
     else:
-        points = boxes.to(features.tokens).reshape(count, 1, 2, 2)
-        labels = torch.tensor(_CORNERS, dtype=torch.int32, device=device).expand(count, 1, 2)
-    several = _asks_for_several_masks(model, 0 if boxes is None else 2)
+        points = prompt.xy.to(features.tokens)[:, None]
+        labels = torch.tensor(prompt.labels, dtype=torch.int32, device=device).expand(count, 1, -1)
+    several = _asks_for_several_masks(model, 0 if prompt is None else len(prompt.labels))
     sparse, dense = model.prompt_encoder(input_points=points, input_labels=labels, input_boxes=None, input_masks=None)
     masks, ious, mask_tokens, presence = model.mask_decoder(
         image_embeddings=features.tokens,

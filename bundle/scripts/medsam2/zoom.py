@@ -1,8 +1,9 @@
 """Where the propagator looks when it zooms: a square part of the slice around each box.
 
-A propagator resizes what it sees to its own input, so a small object gets few of its pixels. Around every box a crop of
-whole pixels is cut, the same on all slices, and the object is followed inside it. The paper (Sec. 2.3) shows MedSAM2
-the whole slice, which is also a crop: `whole_slice`.
+A propagator resizes what it sees to its own input, so a small object gets few of its pixels. Around every box, with the
+points of its object, a crop of whole pixels is cut, the same on all slices, and the object is followed inside it. The
+paper (Sec. 2.3) shows MedSAM2 the whole slice, which is also a crop: `whole_slice`. Points alone do not say how large
+an object is, so there the whole slice is shown.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def crop_around(box_xyxy_px: Sequence[float], margin: float, height: int, width:
     Crop(x1=30, y1=35, x2=70, y2=75)
 
     Args:
-        box_xyxy_px: x1, y1, x2, y2 inside the slice, x along the columns; fractions are legal.
+        box_xyxy_px: x1, y1, x2, y2 inside the slice, x along the columns; fractions are legal. Where an object has
+            points beside its box, the smallest box around all of them.
         margin: left free on each side, as a share of the box's longer side; 0 or more.
         height: rows of the slice.
         width: its columns.
@@ -67,20 +69,19 @@ def crop_around(box_xyxy_px: Sequence[float], margin: float, height: int, width:
     return Crop(left, top, right, bottom)
 
 
-def boxes_in_crops(boxes_xyxy_px: Tensor, crops: Sequence[Crop], side: int) -> Tensor:
-    """Boxes as they lie in their crops when each of these is resized to `side` x `side` pixels.
+def in_crops(xy_px: Tensor, crops: Sequence[Crop], side: int) -> Tensor:
+    """Points as they lie in their crops when each of these is resized to `side` x `side` pixels.
 
     Args:
-        boxes_xyxy_px: [N,4] in pixels of the slice.
+        xy_px: [N,M,2] in pixels of the slice; corners of boxes are points as well.
         crops: N.
         side: pixels of the resized crops.
 
     Returns:
-        [N,4] in 0..side, dtype of the boxes.
+        [N,M,2] in 0..side for what lies in the crop, dtype of the points.
     """
-    edges = torch.tensor([*crops], dtype=boxes_xyxy_px.dtype).reshape(-1, 4)
-    origin, size = edges[:, :2].repeat(1, 2), (edges[:, 2:] - edges[:, :2]).repeat(1, 2)
-    return (boxes_xyxy_px - origin) / size * side
+    edges = torch.tensor([*crops], dtype=xy_px.dtype).reshape(-1, 1, 4)
+    return (xy_px - edges[..., :2]) / (edges[..., 2:] - edges[..., :2]) * side
 
 
 def _inside(start: int, length: int, extent: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import Sam2VideoModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from ..medsam2.prompt_points import PromptPoints
 from ..medsam2.steps import (
     Decoded,
     ImageFeatures,
@@ -117,7 +118,7 @@ class ClipNetwork(nn.Module):
     def _decode(self, features: ImageFeatures, boxes: Tensor | None) -> tuple[Decoded, Tensor]:
         """The decoder's answer and the coarse mask [N,n,n] in its image tokens."""
         with _recorded(self.model.mask_decoder.transformer) as outputs:
-            decoded = decode(self.model, features, boxes)
+            decoded = decode(self.model, features, None if boxes is None else PromptPoints.of_boxes(boxes))
         return decoded, self._coarse(self.decoder_head, outputs[0][1].flatten(0, 1))
 
     def _coarse(self, head: nn.Linear, tokens: Tensor) -> Tensor:

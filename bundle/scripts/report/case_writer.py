@@ -16,6 +16,7 @@ from ..targets import target_mask
 from ..volume.geometry import SliceGeometry
 from .case_files import FORMATS, AnsweredCase, remove_case, write_case
 from .case_table import case_table
+from .evidence_record import marks_in_words
 from .status_words import in_words
 
 _logger = logging.getLogger(__name__)
@@ -133,10 +134,9 @@ class CaseWriter:
 def _summary(record: Mapping[str, Any]) -> str:
     if record["key_slice"] is None:
         return f"{record['status']} (the completion does not parse; the mask is empty)"
-    boxes = len(record["boxes_1000"])
     size = f"{record['voxels']} pixels" if record["volume_ml"] is None else f"{record['volume_ml']:.1f} ml"
     agreed = "" if record["agreement"] is None else f", agreement {record['agreement']:.2f}"
     return (
         f"{record['status']}{agreed}, key slice {record['key_slice']} of {record['slices_shown']}, "
-        f"{boxes} box{'' if boxes == 1 else 'es'}, {size}"
+        f"{marks_in_words(record)}, {size}"
     )

@@ -20,8 +20,9 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from nibabel.orientations import apply_orientation
 
-from ..anchor import boxes_1000_to_px
+from ..anchor import boxes_1000_to_px, points_1000_to_px
 from ..volume.geometry import SliceGeometry
+from .evidence_record import marks_in_words
 
 _BACKGROUND, _TEXT, _MUTED = "#14171c", "#e8eaed", "#8d96a3"
 _MASK, _BOX, _TRUTH = "#2dd4bf", "#ff9f43", "#facc15"
@@ -201,6 +202,9 @@ def _draw_key_slice(axes: Axes, view: _View, key_index: int, record: Mapping[str
     # imshow puts pixel centres on whole numbers.
     for x1, y1, x2, y2 in boxes - 0.5:
         axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=_BOX, linewidth=2))
+    for of_object in record.get("points_1000", ()):
+        x, y = (points_1000_to_px(of_object, bottom - top, right - left) + (left, top) - 0.5).T
+        axes.plot(x, y, "o", color=_BOX, markeredgecolor="black", markersize=7)
     axes.set_anchor("N")
     named = "key slice" if record["key_slice"] is not None else "no key slice; the middle one,"
     title = f"{named} {key_index + 1} of {len(view.shown)}"
@@ -258,10 +262,9 @@ def _lines(text: str, kind: str) -> list[str]:
 def _answer_lines(record: Mapping[str, Any]) -> list[str]:
     lines = [f"status: {record['status']}"]
     if record["key_slice"] is not None:
-        count = len(record["boxes_1000"])
         key, shown, source = record["key_slice"], record["slices_shown"], record["source_slice"]
         lines.append(f"key slice {key} of {shown} (source slice {source})")
-        lines.append("1 box" if count == 1 else f"{count} boxes")
+        lines.append(marks_in_words(record))
     millilitres = "" if record["volume_ml"] is None else f", {record['volume_ml']:.1f} ml"
     lines.append(f"{record['voxels']:,} voxels{millilitres}")
     return lines

@@ -63,9 +63,10 @@ def evidence_record(
     Returns:
         `image`, `query`, `status` ("ok", "absent", "abstained", or why the completion does not parse), `completion`,
         `think`, `key_slice` (1-based, as shown), `source_slice` (0-based along the source's axial axis), `boxes_1000`,
-        `boxes_px` (of the shown slices), `slices_shown`, `shown_xyxy_px` (what they show of an LPS slice), `agreement`
-        and `answers` (of several answers, see `self_consistency`; None for one), `corrected` (whether a person gave the
-        evidence), `voxels`, `volume_ml` (None where the size of a voxel is not known), `seconds`, `weights`.
+        `boxes_px` (of the shown slices), `points_1000`, `points_px` (a list of each object, empty without points),
+        `slices_shown`, `shown_xyxy_px` (what they show of an LPS slice), `agreement` and `answers` (of several answers,
+        see `self_consistency`; None for one), `corrected` (whether a person gave the evidence), `voxels`, `volume_ml`
+        (None where the size of a voxel is not known), `seconds`, `weights`.
     """
     geometry = SliceGeometry.from_meta(image_meta)
     key_index = evidence["key_index"]
@@ -81,6 +82,8 @@ def evidence_record(
         "source_slice": None if key_index is None else source_slice(geometry, key_index),
         "boxes_1000": evidence["boxes_1000"],
         "boxes_px": evidence["boxes_px"],
+        "points_1000": evidence.get("points_1000", []),
+        "points_px": evidence.get("points_px", []),
         "slices_shown": len(geometry.source_index),
         "shown_xyxy_px": list(geometry.shown_xyxy_px),
         "agreement": evidence.get("agreement"),
@@ -91,3 +94,15 @@ def evidence_record(
         "seconds": evidence["seconds"],
         "weights": dict(weights),
     }
+
+
+def marks_in_words(record: Mapping[str, Any]) -> str:
+    """What a record's objects are marked by, counted.
+
+    >>> marks_in_words({"boxes_1000": [[0, 0, 9, 9]], "points_1000": [[[3, 4], [5, 6]]]})
+    '1 box, 2 points'
+    """
+    boxes, points = len(record["boxes_1000"]), sum(map(len, record.get("points_1000", ())))
+    words = ["1 box" if boxes == 1 else f"{boxes} boxes"] if boxes or not points else []
+    words += ["1 point" if points == 1 else f"{points} points"] if points else []
+    return ", ".join(words)

@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from ..lvlm.prompts import INSTRUCTION, message_content, neutralise
+from ..anchor import AnswerForm
+from ..lvlm.prompts import INSTRUCTIONS, message_content, neutralise
 from ..lvlm.sampling import Sampling
 from ..lvlm.vision import resized, stretched_channels
 from .endpoint import Endpoint
@@ -36,7 +37,7 @@ class ServedLVLM(nn.Module):
         slice_size: side in pixels that slices are resized to; None sends them as they come.
         channel_ranges: what makes three channels of one window, see `lvlm.vision.stretched_channels`; None sends grey
             values. A model whose config has them needs them here, for a server does not know them.
-        instruction: see `lvlm.prompts.INSTRUCTION`.
+        instruction: see `lvlm.prompts.INSTRUCTION`; None: that of the form of the answer.
         max_new_tokens: longest completion.
         sampling: how tokens are chosen, unless `generate` is told otherwise.
 
@@ -50,9 +51,10 @@ class ServedLVLM(nn.Module):
         *,
         slice_size: int | None = None,
         channel_ranges: Sequence[Sequence[float]] | None = None,
-        instruction: str = INSTRUCTION,
+        instruction: str | None = None,
         max_new_tokens: int = 256,
         sampling: Sampling | None = None,
+        answer_form: AnswerForm = "boxes",
     ) -> None:
         super().__init__()
         if max_new_tokens < 1:
@@ -60,7 +62,7 @@ class ServedLVLM(nn.Module):
         self.endpoint = endpoint
         self.slice_size = slice_size
         self.channel_ranges = channel_ranges
-        self.instruction = instruction
+        self.instruction = instruction or INSTRUCTIONS[answer_form]
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling or Sampling()
         # As in `VolumeLVLM`: the bundle's checkpoint fits.

@@ -15,7 +15,7 @@ from ignite.engine import Engine, Events
 from matplotlib.figure import Figure
 from monai.handlers import TensorBoardHandler
 
-from ..anchor import FAILURE_REASONS, ParseFailure, parse_completion
+from ..anchor import FAILURE_REASONS, AnswerForm, ParseFailure, parse_completion
 from ..inferer import evidence_of
 from ..propagation import SlicePropagator
 from ..report.evidence_picture import draw_evidence
@@ -23,7 +23,7 @@ from ..volume.geometry import SliceGeometry
 from .rollouts import Rollouts
 
 
-def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
+def step_scalars(output: Mapping[str, Any], answer_form: AnswerForm = "boxes") -> dict[str, float]:
     """The scalars of a step, by tag.
 
     `reward/total`, its largest possible value `reward/best` if the reward knows it, `reward/<term>` unweighted if it
@@ -35,11 +35,12 @@ def step_scalars(output: Mapping[str, Any]) -> dict[str, float]:
 
     Args:
         output: of `GRPOTrainer`.
+        answer_form: of the answers.
     """
     rollouts, update = output["told"], output["update"]
     completions = [one for volume in rollouts for one in volume.flat]
     records = [volume.record for volume in rollouts]
-    failures = Counter(reason for volume in rollouts for reason in _failures(volume))
+    failures = Counter(reason for volume in rollouts for reason in _failures(volume, answer_form))
     tokens = sum(len(one.ids) for one in completions)
     processes = idist.get_world_size()
     seconds = {
@@ -76,11 +77,14 @@ class RolloutWriter(TensorBoardHandler):
         log_dir: of the events.
         every: steps between two; the first step is written as well.
         propagator: draws the mask of the picture, through all slices.
+        answer_form: of the answers.
     """
 
-    def __init__(self, log_dir: str, every: int, propagator: SlicePropagator) -> None:
+    def __init__(
+        self, log_dir: str, every: int, propagator: SlicePropagator, answer_form: AnswerForm = "boxes"
+    ) -> None:
         super().__init__(log_dir=log_dir)
-        self.every, self.propagator = every, propagator
+        self.every, self.propagator, self.answer_form = every, propagator, answer_form
 
     def attach(self, engine: Engine) -> None:
         """Called by the trainer."""
@@ -95,7 +99,8 @@ class RolloutWriter(TensorBoardHandler):
         step = engine.state.iteration
         group = (step - 1) // self.every % len(rollouts.completions)
         self._writer.add_text("rollouts", group_text(rollouts, group), step)
-        self._writer.add_figure("rollouts", group_picture(rollouts, group, self.propagator), step)
+        picture = group_picture(rollouts, group, self.propagator, self.answer_form)
+        self._writer.add_figure("rollouts", picture, step)
         self._writer.flush()
 
 
@@ -113,14 +118,17 @@ def group_text(rollouts: Rollouts, group: int) -> str:
     return "\n".join(f"    {line}" for text in lines for line in text.splitlines())
 
 
-def group_picture(rollouts: Rollouts, group: int, propagator: SlicePropagator) -> Figure:
+def group_picture(
+    rollouts: Rollouts, group: int, propagator: SlicePropagator, answer_form: AnswerForm = "boxes"
+) -> Figure:
     """The evidence of a group's best completion beside the target, drawn as a cube: slices know no spacing."""
     item, mask = rollouts.item, rollouts.item.masks[group].numpy()
     best = int(rollouts.rewards[group].nan_to_num(-math.inf).argmax())
-    evidence = evidence_of(rollouts.completions[group][best].text, *mask.shape)
+    evidence = evidence_of(rollouts.completions[group][best].text, *mask.shape, answer_form)
     key_index, predicted = evidence["key_index"], np.zeros_like(mask)
-    if evidence["boxes_px"]:
-        predicted = propagator.mask(item.slices, key_index, evidence["boxes_px"]).cpu().numpy()
+    if evidence["boxes_px"] or evidence["points_px"]:
+        pointed = {"points_xy_px": evidence["points_px"]} if evidence["points_px"] else {}
+        predicted = propagator.mask(item.slices, key_index, evidence["boxes_px"], **pointed).cpu().numpy()
     record = evidence | {
         "query": item.texts[group],
         "key_slice": None if key_index is None else key_index + 1,
@@ -147,10 +155,10 @@ def _mean(values: Sequence[float | None]) -> float:
     return fmean(there) if there else math.nan
 
 
-def _failures(rollouts: Rollouts) -> Iterator[str]:
+def _failures(rollouts: Rollouts, answer_form: AnswerForm) -> Iterator[str]:
     """Why each completion that does not parse does not."""
     for completion in rollouts.flat:
-        answer = parse_completion(completion.text, num_slices=len(rollouts.item.slices))
+        answer = parse_completion(completion.text, len(rollouts.item.slices), answer_form)
         if isinstance(answer, ParseFailure):
             yield answer.reason
 

@@ -13,6 +13,7 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import ValidationHandler
 from torch import nn
 
+from ..anchor import AnswerForm
 from ..datasets.volume_queries import VolumeQueries
 from ..rewards import AxialReward, FormatReward, SpatialReward
 
@@ -57,6 +58,7 @@ class AnchorEvaluator(SupervisedEvaluator):
         val_data_loader: yields lists of `VolumeQueries`.
         network: a `VolumeLVLM`.
         val_handlers: as in MONAI.
+        answer_form: of the answers.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class AnchorEvaluator(SupervisedEvaluator):
         val_data_loader: Any,
         network: nn.Module,
         val_handlers: Sequence[Any] | None = None,
+        answer_form: AnswerForm = "boxes",
     ) -> None:
         super().__init__(
             device=device,
@@ -75,6 +78,7 @@ class AnchorEvaluator(SupervisedEvaluator):
             val_handlers=val_handlers,
             decollate=False,
         )
+        self.answer_form = answer_form
 
     def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> dict[str, Any]:
         """Completions and scores of one batch."""
@@ -83,27 +87,29 @@ class AnchorEvaluator(SupervisedEvaluator):
         for item in batchdata:
             completions = self.network.generate(item.slices.to(self.state.device), item.texts)
             for (completion,), mask in zip(completions, item.masks, strict=True):
-                for name, value in score_anchor(completion.text, mask.numpy()).items():
+                for name, value in score_anchor(completion.text, mask.numpy(), self.answer_form).items():
                     scores[name].append(value)
         engine.state.output = scores
         return scores
 
 
-def score_anchor(text: str, mask: Any) -> dict[str, float]:
+def score_anchor(text: str, mask: Any, answer_form: AnswerForm = "boxes") -> dict[str, float]:
     """Scores of one completion, each in 0..1.
 
     Args:
         text: the completion.
         mask: bool array [S, H, W] of the target on the shown slices.
+        answer_form: of the answer.
 
     Returns:
         `format_rate` and, for a present target, `R_a` and `box_iou`, else `absent_accuracy`.
     """
     answer = {"completions": [text], "masks": [mask]}
-    scores = {"format_rate": FormatReward()(**answer)[0]}
+    form, axial, spatial = (reward(answer_form) for reward in (FormatReward, AxialReward, SpatialReward))
+    scores = {"format_rate": form(**answer)[0]}
     if not mask.any():
-        return scores | {"absent_accuracy": AxialReward()(**answer)[0]}
-    return scores | {"R_a": AxialReward()(**answer)[0], "box_iou": SpatialReward()(**answer)[0]}
+        return scores | {"absent_accuracy": axial(**answer)[0]}
+    return scores | {"R_a": axial(**answer)[0], "box_iou": spatial(**answer)[0]}
 
 
 def _average_of(name: str) -> Average:

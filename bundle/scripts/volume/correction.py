@@ -9,7 +9,16 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ..anchor import ANSWER_KEYS, BOX_SCALE, FAILURE_REASONS, MAX_BOXES, ParseFailure, format_completion, parse_answer
+from ..anchor import (
+    ANSWER_KEYS,
+    BOX_SCALE,
+    FAILURE_REASONS,
+    MAX_BOXES,
+    POINTS_KEY,
+    ParseFailure,
+    format_completion,
+    parse_answer,
+)
 from ..errors import ReasonedError
 
 QUERY_OF_BOXES = "what the given boxes mark"
@@ -26,9 +35,10 @@ class CorrectionToMetad(MapTransform):
     """Put a key slice and boxes that the data holds into the image's meta data, as an answer that is given.
 
     `data["key_slice"]` and `data["bbox_2d_list"]` are what the language model would answer and what the record of an
-    earlier answer holds: `key_slice` (1-based among the shown slices) and `boxes_1000`. `meta["given_answer"]` is the
-    same in the form of a completion. With it a query may be missing: `QUERY_OF_BOXES` is put in its place, so this
-    stands in front of `QueryToMetad`. Data without the two keys, or with null there, stays as it is.
+    earlier answer holds: `key_slice` (1-based among the shown slices) and `boxes_1000`; `data["point_2d_list"]` may
+    give points beside them, as `points_1000` does. `meta["given_answer"]` is the same in the form of a
+    completion. With it a query may be missing: `QUERY_OF_BOXES` is put in its place, so this stands in front of
+    `QueryToMetad`. Data without the keys, or with null there, stays as it is.
 
     Args:
         keys: of MetaTensors [C, S, H, W], the shown slices.
@@ -48,7 +58,7 @@ class CorrectionToMetad(MapTransform):
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         corrected = dict(data)
-        given = {key: corrected[key] for key in ANSWER_KEYS if corrected.get(key) is not None}
+        given = {key: corrected[key] for key in (*ANSWER_KEYS, POINTS_KEY) if corrected.get(key) is not None}
         if not given:
             return corrected
         if corrected.get(self.query_key) is None:
@@ -62,12 +72,12 @@ class CorrectionToMetad(MapTransform):
 
 def _checked(given: Mapping[str, Any], num_slices: int) -> str:
     """The completion that states the evidence."""
-    anchor = parse_answer(given, num_slices)
+    anchor = parse_answer(given, num_slices, "boxes_and_points")
     if isinstance(anchor, ParseFailure):
         raise CorrectionError(
             anchor.reason,
             f"the given evidence cannot be used: {anchor.reason}, {anchor.detail}; give key_slice, 1 to {num_slices}, "
             f"and bbox_2d_list, at most {MAX_BOXES} boxes [x1, y1, x2, y2] of whole numbers 0 to {BOX_SCALE} across "
-            "the shown slice, x1 < x2 and y1 < y2.",
+            f"the shown slice, x1 < x2 and y1 < y2; {POINTS_KEY}, if there are points, has a list of [x, y] a box.",
         )
-    return format_completion(anchor)
+    return format_completion(anchor, form="boxes_and_points")
