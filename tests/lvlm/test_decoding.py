@@ -1,6 +1,6 @@
 import copy
 import logging
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 import torch
@@ -347,3 +347,33 @@ def test_the_entropy_is_that_of_the_next_token(folder, slices):
         ]
     log_probs = torch.cat([log_probs, *chain.from_iterable(rest)]).log_softmax(0)
     assert completion.entropy == pytest.approx(-(log_probs.exp() * log_probs).sum().item(), rel=1e-4)
+
+
+def test_who_watches_is_told_of_each_token(folder, slices):
+    lvlm, told = VolumeLVLM(folder, max_new_tokens=8), []
+    ((completion,),) = lvlm.generate(slices, QUERIES[:1], on_text=told.append)
+    decoded = [lvlm.prompts.tokenizer.decode(completion.ids[:length]) for length in range(1, 9)]
+    assert told == decoded and told[-1] == completion.text
+    assert lvlm.generate(slices, QUERIES[:1])[0][0].ids.tolist() == completion.ids.tolist()
+
+
+def test_who_watches_a_constrained_answer_sees_it_grow(constrained, slices):
+    told = []
+    ((completion,),) = constrained.generate(slices, QUERIES[:1], on_text=told.append)
+    assert len(told) > 5 and told[-1] == completion.text
+    assert all(later.startswith(earlier) for earlier, later in pairwise(told))
+
+
+@pytest.mark.parametrize("model", ["free", "constrained"])
+def test_who_watches_can_end_the_writing(folder, constrained, slices, model):
+    lvlm, told = VolumeLVLM(folder, max_new_tokens=8) if model == "free" else constrained, []
+
+    def third(text):
+        told.append(text)
+        if len(told) == 3:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        lvlm.generate(slices, QUERIES, on_text=third)
+    assert len(told) == 3
+    lvlm.generate(slices, QUERIES)  # the model is as it was

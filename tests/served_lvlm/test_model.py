@@ -41,6 +41,14 @@ def texts_of(answers):
     return [[completion.text for completion in completions] for completions in answers]
 
 
+def test_who_watches_is_told_of_each_completion():
+    told = []
+    with chat_server(echo) as server:
+        network = served(server.url)
+        answers = network.generate(network.encode(SLICES), ["a", "b"], on_text=told.append)
+    assert told == [completion.text for (completion,) in answers] and len(set(told)) == 2
+
+
 # The prompt ---------------------------------------------------------------------------------------------------------
 
 

@@ -31,6 +31,9 @@ _LENGTH_STEP = 64
 # Tokens between two looks for sequences that have ended: a look makes a GPU wait for the host.
 _TOKENS_BETWEEN_LOOKS = 8
 
+Watch = Callable[[torch.Tensor], None]
+"""Is called with the ids, int64 [n], that the first sequence that is still written has so far."""
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -83,6 +86,7 @@ def decode(
     generator: torch.Generator | None = None,
     kept: KeptSequences | None = None,
     choices: TokenChoices | None = None,
+    on_text: Callable[[str], None] | None = None,
 ) -> list[list[Completion]]:
     """Writes completions behind a volume's prefix and a query; the prefix and each query are computed once.
 
@@ -100,6 +104,7 @@ def decode(
         generator: for sampling, on the network's device.
         kept: where the graphs of the last call are; None decodes without graphs.
         choices: of the tokens of valid answers, whose limit is `max_new_tokens`; None lets all tokens come.
+        on_text: see `lvlm.language_model.LanguageModel.generate`.
 
     Returns:
         K lists of G completions.
@@ -116,6 +121,10 @@ def decode(
         length = -(-length // _LENGTH_STEP) * _LENGTH_STEP
     elif choices is not None:
         length += max_new_tokens  # runs of unequal lengths leave gaps
+
+    watch: Watch | None = None
+    if on_text is not None:
+        watch = lambda ids: on_text(_text(ids, ends, tokenizer))  # noqa: E731
 
     def make(capacity: int) -> StaticSequences:
         banned = torch.tensor(_vision_ids(base), device=base.device)
@@ -142,9 +151,10 @@ def decode(
         ids, present = _left_padded(tails[part[0] : part[-1] + 1])
         logits = _begin(sequences, prefix, int(volume.position_ids.max()) + 1, ids, present, copies)
         if choices is None:
-            written = _write(sequences, logits, generator)
+            written = _write(sequences, logits, generator, watch)
         else:
-            written = _write_constrained(sequences, logits, [ConstrainedAnswer(choices) for _ in part], generator)
+            answers = [ConstrainedAnswer(choices) for _ in part]
+            written = _write_constrained(sequences, logits, answers, generator, watch)
         completions += [_completion(ids, entropy, ends, tokenizer) for ids, entropy in written]
     return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
 
@@ -180,7 +190,10 @@ def _begin(
 
 
 def _write(
-    sequences: StaticSequences, logits: torch.Tensor, generator: torch.Generator | None
+    sequences: StaticSequences,
+    logits: torch.Tensor,
+    generator: torch.Generator | None,
+    watch: Watch | None = None,
 ) -> list[tuple[torch.Tensor, float]]:
     """What each sequence goes on with, int64 [n] with the end token, on the CPU, and the mean entropy of these tokens.
 
@@ -193,6 +206,8 @@ def _write(
     for number in range(1, sequences.max_new_tokens + 1):
         is_last = number == sequences.max_new_tokens
         if is_last or number % look_every == 0:
+            if watch is not None:
+                watch(sequences.written[0, : int(sequences.number[0])])
             ended = sequences.ended[: len(rows)].cpu() | is_last
             if ended.all() or sequences.worth_shrinking(int((~ended).sum())):
                 for row, result in zip(rows[ended].tolist(), _results(sequences, ended), strict=True):
@@ -210,6 +225,7 @@ def _write_constrained(
     logits: torch.Tensor,
     answers: Sequence[ConstrainedAnswer],
     generator: torch.Generator | None,
+    watch: Watch | None = None,
 ) -> list[tuple[torch.Tensor, float]]:
     """As `_write`, for tokens that `answers` choose from: the host sees each token, to say what may come next.
 
@@ -241,6 +257,8 @@ def _write_constrained(
                 entropy[row] = float(sequences.entropy[place])
             else:
                 going_on.append(place)
+        if watch is not None:
+            watch(torch.tensor(answers[rows[0]].ids))
         if not going_on:
             return [(torch.tensor(one.ids), total / len(one.ids)) for one, total in zip(answers, entropy, strict=True)]
         if sequences.worth_shrinking(len(going_on)):
@@ -307,11 +325,18 @@ def _left_padded(tails: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Ten
 def _completion(
     ids: torch.Tensor, entropy: float, ends: torch.Tensor, tokenizer: PreTrainedTokenizerBase
 ) -> Completion:
-    finished = bool(torch.isin(ids[-1], ends.cpu()))
+    finished = _has_ended(ids, ends)
+    return Completion(text=_text(ids, ends, tokenizer), ids=ids, finished=finished, entropy=entropy)
+
+
+def _has_ended(ids: torch.Tensor, ends: torch.Tensor) -> bool:
+    return len(ids) > 0 and bool(torch.isin(ids[-1].cpu(), ends.cpu()))
+
+
+def _text(ids: torch.Tensor, ends: torch.Tensor, tokenizer: PreTrainedTokenizerBase) -> str:
     # Cut at the end token by id and keep all else: skip_special_tokens takes <think> away with some tokenizers.
-    text_ids = ids[:-1] if finished else ids
-    text = tokenizer.decode(text_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return Completion(text=text, ids=ids, finished=finished, entropy=entropy)
+    text_ids = ids[:-1] if _has_ended(ids, ends) else ids
+    return tokenizer.decode(text_ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 def _vision_ids(base: Qwen3VLForConditionalGeneration) -> list[int]:

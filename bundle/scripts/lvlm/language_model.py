@@ -6,7 +6,7 @@ comes with the bundle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -30,7 +30,13 @@ class LanguageModel(Protocol):
         """Slices float [S, H, W] or [S, 3, H, W] in 0..1 to whatever `generate` takes."""
 
     def generate(
-        self, volume: Any, queries: Sequence[str], *, num_samples: int = 1, sampling: Sampling | None = None
+        self,
+        volume: Any,
+        queries: Sequence[str],
+        *,
+        num_samples: int = 1,
+        sampling: Sampling | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> Sequence[Sequence[WithText]]:
         """For each of K queries `num_samples` completions.
 
@@ -39,4 +45,6 @@ class LanguageModel(Protocol):
             queries: K texts, verbatim from the user: data, which must not form special tokens of a prompt.
             num_samples: given only if several answers are wanted.
             sampling: how tokens are chosen; None: as the model does by itself.
+            on_text: given only if somebody watches: called with what is written so far of the first completion, as
+                often as the model can. What it raises ends the writing.
         """

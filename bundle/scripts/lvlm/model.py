@@ -6,7 +6,7 @@ many queries and samples behind it (`decoding`, `log_probs`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -211,6 +211,7 @@ class VolumeLVLM(nn.Module):
         num_samples: int = 1,
         sampling: Sampling | None = None,
         generator: torch.Generator | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> list[list[Completion]]:
         """Answers queries about a volume; the prefix is prefilled once for these and all later queries about it.
 
@@ -220,6 +221,7 @@ class VolumeLVLM(nn.Module):
             num_samples: G completions for each query.
             sampling: default: the module's.
             generator: for sampling, on the module's device.
+            on_text: see `LanguageModel.generate`; called at every token on a CPU, at every eighth on a GPU.
 
         Returns:
             K lists of G completions.
@@ -239,6 +241,7 @@ class VolumeLVLM(nn.Module):
                 generator,
                 self._kept_sequences,
                 self._choices_for(volume.num_slices),
+                on_text,
             )
 
     def log_probs(

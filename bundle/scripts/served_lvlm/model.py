@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +89,13 @@ class ServedLVLM(nn.Module):
         return slice_urls(stretched_channels(slices, self.channel_ranges) if self.channel_ranges else slices)
 
     def generate(
-        self, volume: Sequence[str], queries: Sequence[str], *, num_samples: int = 1, sampling: Sampling | None = None
+        self,
+        volume: Sequence[str],
+        queries: Sequence[str],
+        *,
+        num_samples: int = 1,
+        sampling: Sampling | None = None,
+        on_text: Callable[[str], None] | None = None,
     ) -> list[list[ServedCompletion]]:
         """For each of K queries `num_samples` completions.
 
@@ -99,6 +105,7 @@ class ServedLVLM(nn.Module):
                 something like a tag is neutralised.
             num_samples: requests a query; what torch draws seeds them.
             sampling: default: the module's.
+            on_text: called with each completion as it comes.
 
         Raises:
             ServedModelError: a query without an answer; those that were not asked yet are left out.
@@ -112,5 +119,9 @@ class ServedLVLM(nn.Module):
         with self.endpoint.client() as client, ThreadPoolExecutor(self.endpoint.max_concurrency) as pool:
             ask = partial(self.endpoint.ask, client, sampling=sampling, max_new_tokens=self.max_new_tokens)
             # In the order of the queries. The first failure ends it: what has not begun is cancelled.
-            answers = [ServedCompletion(text) for text in pool.map(ask, contents, seeds)]
+            answers = []
+            for text in pool.map(ask, contents, seeds):
+                answers.append(ServedCompletion(text))
+                if on_text is not None:
+                    on_text(text)
         return [answers[first : first + num_samples] for first in range(0, len(answers), num_samples)]
