@@ -69,7 +69,7 @@ MODULES = {module_name(path): path for path in SCRIPTS.rglob("*.py") if path.nam
 PACKAGES = sorted(path.parent.name for path in SCRIPTS.glob("*/__init__.py"))
 INFERENCE = {
     "command_line", "datasets.cases", "datasets.datalist", "datasets.volume_cases", "evaluator", "images", "inferer",
-    "lvlm", "medsam2", "prompt_masks", "propagation", "report", "self_consistency", "volume",
+    "lvlm", "medsam2", "prompt_masks", "propagation", "report", "self_consistency", "service", "volume", "web",
 }  # fmt: skip
 NOT_FOR_INFERENCE = {"benchmark", "demo_models", "evaluation", "phantom", "propagator_training", "queries", "training"}
 

@@ -116,6 +116,23 @@ One flow, one direction of imports: each line may import those above it, never t
     report.case_writer                    writes each case, prints the table
     evaluator                             engine of inference
 
+    service.failures                      why the service refuses something
+    service.memory                        what was computed of studies, within a bound
+    service.progress                      how far a request is, and whether it is still wanted
+    service.request_queue                 requests that wait their turn
+    service.size_check                    what a file would take in memory, before it is taken
+    service.studies_folder                the folder whose studies may be opened
+    service.uploads                       files that users send
+    service.packed_mask                   a mask in few bytes
+    service.pictures                      slices and masks as PNG
+    service.study                         a study that somebody has opened: its masks, their history
+    service.display                       answers in the frame of what is displayed, and a person's boxes back
+    service.export                        a mask as a file
+    service.watched                       both models, with somebody who watches
+    service.models                        what a config names, for volumes that come and go
+    service.segmentation_service          open, ask, correct, undo, export: behind every interface
+    service.start                         a service, put together from configs
+
     evaluation.bootstrap                  confidence intervals by resampling patients
     evaluation.volume_metrics             DSC, IoU, NSD, HD95 of a mask
     evaluation.columns                    the columns of per_query.csv
@@ -196,6 +213,15 @@ One flow, one direction of imports: each line may import those above it, never t
     preparation.report                    what became of a data set, in Markdown
     preparation.contact_sheet             a slice of some cases with their labels
     preparation.prepare                   the run
+
+    web.failures                          how a failure looks by HTTP
+    web.owners                            whose a request is
+    web.protection                        what stands in front of every call
+    web.bodies                            what calls send
+    web.descriptions                      studies and requests, as the API tells of them
+    web.calls                             the calls of the API
+    web.api                               the application: calls, page, protection
+    web.serve                             `medvol-r1 serve`
 
     command_line.options                  its arguments
     command_line.queries_file             the file behind `--queries`

@@ -1,0 +1,1 @@
+"""The service by HTTP, and the page that uses it."""
