@@ -330,7 +330,8 @@ def test_a_client_that_vanishes_stops_its_work(service, monkeypatch):
         study = opened(client)
         number = client.post(f"{study}/questions", json={"query": "the liver"}).json()["request"]
         with client.stream("GET", f"/api/requests/{number}/events") as events:
-            next(line for line in events.iter_lines() if "thinking" in line)
+            lines = events.iter_lines()  # a name of its own: without one it ends, and with it the connection
+            assert any("thinking" in line for line in lines)
             assert client.get(f"/api/requests/{number}").json()["state"] == "running"
         deadline = time.monotonic() + 20
         while client.get(f"/api/requests/{number}").json()["state"] == "running" and time.monotonic() < deadline:
