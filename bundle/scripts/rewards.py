@@ -57,7 +57,8 @@ class FormatReward(_OfAnswers):
     """
 
     def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
-        return [float(isinstance(answer, EvidenceAnchor)) for answer, _ in _read(completions, masks, self.answer_form)]
+        answers = read_answers(completions, masks, self.answer_form)
+        return [float(isinstance(answer, EvidenceAnchor)) for answer, _ in answers]
 
 
 class AxialReward(_OfAnswers):
@@ -73,7 +74,8 @@ class AxialReward(_OfAnswers):
     """
 
     def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
-        return [_value(answer, mask, _visibility) for answer, mask in _read(completions, masks, self.answer_form)]
+        answers = read_answers(completions, masks, self.answer_form)
+        return [_value(answer, mask, _visibility) for answer, mask in answers]
 
 
 class SpatialReward(_OfAnswers):
@@ -94,7 +96,7 @@ class SpatialReward(_OfAnswers):
     """
 
     def __call__(self, completions: Sequence[Any], masks: Sequence[ArrayLike], **columns: Any) -> list[float]:
-        return [_value(answer, mask, _box_iou) for answer, mask in _read(completions, masks, self.answer_form)]
+        return [_value(answer, mask, _box_iou) for answer, mask in read_answers(completions, masks, self.answer_form)]
 
 
 class ConsistencyReward(_OfAnswers):
@@ -147,7 +149,7 @@ class ConsistencyReward(_OfAnswers):
     def __call__(
         self, completions: Sequence[Any], masks: Sequence[ArrayLike], slices: Sequence[ArrayLike], **columns: Any
     ) -> list[float]:
-        cases = _read(completions, masks, self.answer_form)
+        cases = read_answers(completions, masks, self.answer_form)
         # Held to the end of the call: an id names an object only as long as it lives, and the rows of a stacked array
         # are made anew at each look.
         volumes = list(slices)
@@ -319,7 +321,7 @@ def _predicted_and_true_px(anchor: EvidenceAnchor, mask: np.ndarray) -> tuple[Ar
     return predicted, components_to_boxes(mask[anchor.key_index])
 
 
-def _read(
+def read_answers(
     completions: Sequence[Any], masks: Sequence[ArrayLike], answer_form: AnswerForm
 ) -> list[tuple[Answer, np.ndarray]]:
     """Each completion parsed, beside its mask as bool [S, H, W]."""
@@ -330,7 +332,7 @@ def _read(
         array = _array(mask).astype(bool, copy=False)
         if array.ndim != 3 or 0 in array.shape:
             raise ValueError(f"masks[{i}] has the shape {array.shape}; give [S, H, W], none of them 0.")
-        cases.append((parse_completion(_text(completion), len(array), answer_form), array))
+        cases.append((parse_completion(completion_text(completion), len(array), answer_form), array))
     return cases
 
 
@@ -355,7 +357,7 @@ def _checked(name: str, values: Sequence[float | None], count: int) -> list[floa
     return [None if value is None else float(value) for value in values]
 
 
-def _text(completion: Any) -> Any:
+def completion_text(completion: Any) -> Any:
     """The text in TRL's list of one message, whose content may be a list of one part; the parser refuses the rest."""
     for key in ("content", "text"):
         if isinstance(completion, list) and len(completion) == 1 and isinstance(completion[0], dict):
