@@ -5,6 +5,7 @@ import json
 
 import nibabel as nib
 import numpy as np
+from medvol_r1.datasets.write_umrg import write_umrg
 from medvol_r1.phantom.scan import make_phantom
 from scipy import sparse
 
@@ -176,5 +177,6 @@ def write_data_set(name, folder):
         "m3d_seg": write_m3d_seg,
         "m3d_seg_older": lambda path: write_m3d_seg(path, code="0012", older=True),
         "m3d_refseg": write_m3d_refseg,
+        "umrg": lambda path: write_umrg(path, train=10, test=3, size=48),
         "folder": write_folder,
     }[name](folder)

@@ -127,6 +127,7 @@ def test_training_looks_for_all_files_first_and_names_those_that_miss(tmp_path, 
 def test_the_name_of_an_image_is_legal_as_a_folder():
     names = {"a/ct.NII.gz": "ct", "x.nii": "x", 'a"b?.nii.gz': "a_b_", "/": "case", "n" * 200: "n" * 150}
     names |= {"a/series 1/": "series 1", "a/1.2.840.1": "1.2.840.1", "a/series/IM01.DCM": "IM01", "a/b/..": "a"}
+    names |= {"a/fundus.PNG": "fundus", "b.jpeg": "b", "c.tif": "c", "d.v2.bmp": "d.v2", "png": "png"}
     assert {path: name_of_image(path) for path in names} == names
 
 
@@ -134,3 +135,22 @@ def test_the_folder_where_one_is_has_its_own_name(tmp_path, monkeypatch):
     (tmp_path / "series").mkdir()
     monkeypatch.chdir(tmp_path / "series")
     assert name_of_image(".") == "series"
+
+
+MARKS = {"bbox": [10, 20, 300, 400], "points_1": [50, 60], "points_2": [70, 80]}
+
+
+def test_marks_are_read_as_they_are(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps([{"image": "a.png", "query": "the mole", "marks": MARKS}]))
+    assert read_datalist(path)[0]["marks"] == MARKS
+
+
+@pytest.mark.parametrize(
+    "marks", [[], {"bbox": [10, 20, 300, 400]}, MARKS | {"bbox": [300, 20, 10, 400]}, MARKS | {"points_1": [1001, 0]}]
+)
+def test_marks_that_mark_nothing_are_refused(tmp_path, marks):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps([{"image": "a.png", "query": "the mole", "marks": marks}]))
+    with pytest.raises(DatalistError, match='"marks" of entry 1 of .* give an object with "bbox", "points_1" and'):
+        read_datalist(path)

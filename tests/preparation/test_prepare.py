@@ -11,6 +11,7 @@ from medvol_r1.datasets.volume_cases import read_volume_cases
 from medvol_r1.layouts.found_cases import Found, FoundCase
 from medvol_r1.preparation.prepare import Preparation
 from medvol_r1.targets import target_mask
+from medvol_r1.volume.io import read_volume
 from miniature_data_sets import save_pair, volume, write_abdomenct_1k, write_ct_org, write_data_set, write_kits23
 from monai.bundle import run as run_bundle
 
@@ -25,6 +26,7 @@ LAYOUTS = {
     "m3d_seg": ("m3d_seg", 4, {}),
     "m3d_seg_older": ("m3d_seg", 4, {}),
     "m3d_refseg": ("m3d_refseg", 3, {}),
+    "umrg": ("umrg", 13, {}),
     "folder": ("folder", 4, {}),
 }
 
@@ -75,10 +77,10 @@ def test_every_layout_becomes_lists_that_evaluation_reads(name, tmp_path):
     assert not (groups[0] & groups[1]) - {None}
     for split in lists:
         for case in read_volume_cases(out / f"{split}.json"):
-            image = nib.load(case["image"])
+            image, affine = read_volume(case["image"], intensity="full_range" if name == "umrg" else "ct")
             for entry in case["queries"]:
                 label = nib.load(entry["label"])
-                assert label.shape == image.shape and np.allclose(label.affine, image.affine, atol=1e-3)
+                assert label.shape == image.shape[-3:] and np.allclose(label.affine, affine, atol=1e-3)
                 mask = target_mask(np.asarray(label.dataobj), entry["label_values"])
                 assert mask.any() != (entry["type"] == "H")
 
@@ -155,7 +157,7 @@ def test_patients_that_data_sets_share_stay_on_one_side(tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"dataset": "lits"}, "there are readers of ct_org, abdomenct_1k, kits23, m3d_seg, m3d_refseg, folder"),
+        ({"dataset": "lits"}, "there are readers of ct_org, abdomenct_1k, kits23, m3d_seg, m3d_refseg, umrg, folder"),
         ({"dataset": None}, "`dataset` is None"),
         ({"fractions": {"training": 1.0}}, "config key `fractions`"),
         ({"beside": ["nowhere"]}, "`beside` names nowhere"),

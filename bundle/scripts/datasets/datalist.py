@@ -12,6 +12,7 @@ A list is JSON: `[{"image", ...}, ...]`, paths relative to its folder, every tex
 | `opposite_label`, `opposite_values` | the same of the target's counterpart on the other side of the body |
 | `case` | name of the case and of its folder, unique; default: the image's file or folder name |
 | `target`, `type`, `laterality`, `patient`, `paraphrase_group`, `subset` | what kind of question it is; texts |
+| `marks` | box and points that mark the target on a single image, as an answer of the form "image" has them |
 | `implicitness` | how far the wording is from the target's name, a whole number |
 
 Other keys are not read. A `Use` says what a run needs beside the image.
@@ -26,7 +27,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..anchor import ANSWER_KEYS, POINTS_KEY
+from ..anchor import ANSWER_KEYS, POINTS_KEY, EvidenceAnchor, parse_answer
 from ..json_list import read_json_list
 from ..volume.dicom_headers import is_dicom
 from ..volume.io import nifti_stem
@@ -37,6 +38,7 @@ VALUES = ("label_values", "opposite_values")
 
 # A case names a folder and files on any system.
 _NOT_IN_A_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
+_ENDING = re.compile(r"\.(dcm|png|jpe?g|tiff?|bmp|gif)$", re.IGNORECASE)
 LONGEST_NAME = 150
 """Characters of the name of a case, at most."""
 
@@ -91,9 +93,9 @@ def read_datalist(path: str | Path, use: Use = CASES) -> list[dict[str, Any]]:
 
 
 def name_of_image(path: str | Path) -> str:
-    """The name of a case that was given none: its image's file name without `.nii.gz` or `.dcm`, or the name of its
-    folder; legal as a folder."""
-    stem = re.sub(r"\.dcm$", "", nifti_stem(os.path.abspath(path)), flags=re.IGNORECASE)
+    """The name of a case that was given none: its image's file name without `.nii.gz`, `.dcm` or the ending of a
+    picture, or the name of its folder; legal as a folder."""
+    stem = _ENDING.sub("", nifti_stem(os.path.abspath(path)))
     return _NOT_IN_A_NAME.sub("_", stem)[:LONGEST_NAME].strip(". ") or "case"
 
 
@@ -123,11 +125,14 @@ def _checked(entry: object, use: Use, where: str, folder: Path) -> dict[str, Any
 
 def _description(entry: dict[str, Any], where: str) -> dict[str, Any]:
     """The optional keys of an entry that are not null."""
-    found = {key: entry[key] for key in (*TEXTS, *VALUES, "implicitness") if entry.get(key) is not None}
+    found = {key: entry[key] for key in (*TEXTS, *VALUES, "implicitness", "marks") if entry.get(key) is not None}
     for key, value in found.items():
         if key in VALUES:
             legal = "a list of whole numbers, at least one"
             fits = isinstance(value, list) and value and all(type(number) is int for number in value)
+        elif key == "marks":
+            legal = 'an object with "bbox", "points_1" and "points_2", whole numbers from 0 to 1000'
+            fits = isinstance(value, dict) and isinstance(parse_answer(value, 1, "image"), EvidenceAnchor)
         elif key == "implicitness":
             legal, fits = "a whole number", type(value) is int
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ReasonedError
+from ..volume.windows import CT
 
 LAYOUT_FAILURES = (
     # The folder cannot be read at all.
@@ -20,6 +21,7 @@ LAYOUT_FAILURES = (
     "no_image",
     "no_label",
     "duplicate_case",
+    "bad_row",
 )
 _SPLIT_ARCHIVE = re.compile(r"\.(z\d\d|zip\.\d+|7z\.\d+|tar(\.gz)?\.(a[a-z]|\d+)|part\d+\.rar)$", re.IGNORECASE)
 _ARCHIVE = re.compile(r"\.(zip|7z|tar|tgz|tar\.gz|rar)$", re.IGNORECASE)
@@ -51,6 +53,8 @@ class FoundCase(NamedTuple):
     """where the axes of an array without a header point, as released, nibabel's codes ("LPS"); None: not known"""
     questions: tuple[dict[str, Any], ...] = ()
     """entries of a datalist, of a data set that brings its own: "query", "label_values", ..."""
+    intensity: str = CT
+    """what the values of its image are, see `volume.windows.INTENSITIES`"""
 
 
 class LeftOut(NamedTuple):

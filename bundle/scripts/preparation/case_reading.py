@@ -12,8 +12,9 @@ import numpy as np
 
 from ..layouts.found_cases import FoundCase
 from ..volume.grid import Grid, check_same_grid
-from ..volume.io import read_volume
+from ..volume.io import has_spacing, read_volume, with_channels
 from ..volume.voxel_values import doubt_of_hu
+from ..volume.windows import CT
 from .anatomical_axes import anatomical_axes
 from .case_failures import CaseError
 from .m3d_arrays import read_arrays
@@ -35,7 +36,7 @@ class ReadCase(NamedTuple):
     """A case in memory."""
 
     image: np.ndarray
-    """float32 [X, Y, Z] in HU, or near them (`not_hu`)"""
+    """float32 [X, Y, Z] in HU, or near them (`not_hu`); of another modality as stored, coloured [3, X, Y, 1]"""
     label: np.ndarray
     """whole numbers [X, Y, Z], in few bytes"""
     affine: np.ndarray
@@ -69,7 +70,7 @@ def read_case(case: FoundCase, axes: Axes = None, spacing: Spacing = None) -> Re
         read = _arrays(case, axes, spacing) if case.image.suffix == ".npy" else _volumes(case, axes, spacing)
     _check_values(case, read.label)
     messages = [str(warning.message) for warning in caught]
-    doubt = doubt_of_hu(read.image)
+    doubt = doubt_of_hu(read.image) if case.intensity == CT else None
     if doubt is None:
         return read._replace(warnings=messages)
     done = "the 5th and 95th percentile of what is brighter than the background are now -160 and 240 HU"
@@ -115,21 +116,22 @@ def _arrays(case: FoundCase, axes: Axes, spacing: Spacing) -> ReadCase:
 
 
 def _volumes(case: FoundCase, axes: Axes, spacing: Spacing) -> ReadCase:
-    image, affine = read_volume(case.image)
+    image, affine = read_volume(case.image, intensity=case.intensity)
     label, label_affine = read_volume(case.label, is_label=True)
     repairs: dict[str, str] = {}
-    if image.shape == label.shape:
+    if image.shape == label.shape and case.intensity == CT:
         defect = _defect(case, affine)
         if defect is not None:
             told, affine = _repaired(case, defect, (image, affine), (label, label_affine), axes, spacing)
             repairs[defect] = told
             label_affine = affine
-    check_same_grid(Grid(label.shape, label_affine, str(case.label)), Grid(image.shape, affine, str(case.image)))
+    shape = with_channels(image).shape[1:]
+    check_same_grid(Grid(label.shape, label_affine, str(case.label)), Grid(shape, affine, str(case.image)))
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
     off = float(np.abs(directions.T @ directions - np.eye(3)).max())
     if off > _ORTHONORMAL:
         repairs["non_orthonormal"] = f"axes are off the right angle by a cosine of {off:.2g}; read as they are"
-    return ReadCase(image, _in_few_bytes(label), affine, True, repairs, [])
+    return ReadCase(image, _in_few_bytes(label), affine, has_spacing(case.image), repairs, [])
 
 
 def _in_few_bytes(label: np.ndarray) -> np.ndarray:

@@ -14,7 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from nibabel.orientations import apply_orientation
 
+from ..images.picture_file import is_picture
 from ..volume.geometry import orientation_to_lps
+from ..volume.io import read_volume, with_channels
+from ..volume.windows import FULL_RANGE, limits_of
 
 _COLUMNS, _ROWS = 4, 2
 _WINDOW_HU = (-160.0, 240.0)
@@ -44,15 +47,25 @@ def write_contact_sheet(records: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _draw(axis: Axes, record: dict[str, Any], folder: Path, colors: dict[str, Any]) -> None:
-    image, label = (nib.load(folder / record[key]) for key in ("image", "label"))
+    label = nib.load(folder / record["label"])
+    image, (low, high) = _shown(folder / record["image"])
     turn = orientation_to_lps(label.affine)
     parts = apply_orientation(np.asarray(label.dataobj), turn)
     index = int(np.argmax(np.count_nonzero(parts, axis=(0, 1))))
-    voxels = apply_orientation(np.asanyarray(image.dataobj), turn)[..., index]
+    voxels = apply_orientation(image, turn)[..., index]
     x_mm, y_mm, _ = np.linalg.norm(label.affine[:3, :3], axis=0)[np.argsort(turn[:, 0])]
-    axis.imshow(voxels.T, cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1], aspect=y_mm / x_mm)
+    axis.imshow(voxels.T, cmap="gray", vmin=low, vmax=high, aspect=y_mm / x_mm)
     for part in record["parts"]:
         mask = parts[..., index].T == part["value"]
         if mask.any():
             axis.contour(mask, levels=[0.5], colors=[colors[part["name"]]], linewidths=1)
     axis.set_title(f"{record['case']}\n{record['axes']}, slice {index + 1} of {parts.shape[2]}", fontsize=9)
+
+
+def _shown(path: Path) -> tuple[np.ndarray, tuple[float, float]]:
+    """Voxels [X, Y, Z], and what of them is black and white; a coloured picture is shown grey."""
+    if is_picture(path):
+        voxels, _ = read_volume(path, intensity=FULL_RANGE)
+        grey = with_channels(voxels).mean(axis=0)
+        return grey, limits_of(voxels, FULL_RANGE)
+    return np.asanyarray(nib.load(path).dataobj), _WINDOW_HU

@@ -16,6 +16,7 @@ from ..layouts.found_cases import FoundCase
 from ..queries.label_parts import Part, label_parts
 from ..queries.own_targets import OwnTarget, all_paraphrases
 from ..queries.real_bank import Dropped, Paraphrases, RealQuestions, real_questions
+from ..volume.windows import CT
 from .case_reading import Axes, ReadCase, Spacing, read_case
 from .fingerprint import fingerprint
 
@@ -90,7 +91,8 @@ class CasePreparer:
             "parts": [part._asdict() for part in parts],
             "repairs": read.repairs,
             "notes": [*notes, *read.warnings],
-            "fingerprint": fingerprint(read.image),
+            # Of a picture the patient is its content already, and it has too few slices to be told by its noise.
+            "fingerprint": fingerprint(read.image) if case.intensity == CT else [],
             "questions": {split: asked.entries for split, asked in questions.items()},
             "dropped": {split: [drop._asdict() for drop in asked.dropped] for split, asked in questions.items()},
         }

@@ -1,0 +1,167 @@
+"""Write a miniature of U-MRG: questions about slices of phantoms in the looks of ten modalities, as parquet files.
+
+    python -m medvol_r1.datasets.write_umrg --train 200 --test 50 --output_dir umrg
+
+writes `train.parquet` and `test.parquet` in the form that `layouts.umrg` reads and `prepare.json --dataset umrg` makes
+lists of.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from monai.utils import optional_import
+from PIL import Image
+
+from ..anchor import IMAGE_KEYS
+from ..phantom.looks import MODALITIES, look_of
+from ..phantom.scan import SUBSETS, make_phantom, seeds_of
+from ..queries.bank import TYPES, Query, sample_queries
+from ..targets import inner_points
+from ..umrg.marks import true_anchor
+
+pyarrow, _ = optional_import("pyarrow")
+parquet, _ = optional_import("pyarrow.parquet")
+
+_SUPERCATEGORIES = {"organs": "abdominal organ", "whole_body": "organ of the trunk", "renal": "kidney and lesion"}
+_SLICES_OF_A_PHANTOM = 8
+
+
+def write_umrg(output_dir: str | Path, train: int, test: int, size: int = 96) -> Path:
+    """Writes both tables; the same arguments give the same rows.
+
+    Args:
+        output_dir: made when it is missing; tables in it are replaced.
+        train: rows of `train.parquet`, in the words of the bank's training split, about phantoms of that split.
+        test: rows of `test.parquet`, of the test split.
+        size: rows and columns of an image.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: fewer than one row.
+    """
+    if train < 1 or test < 1:
+        raise ValueError(f"train is {train} and test is {test}; give at least one row each")
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, count in (("train", train), ("test", test)):
+        rows = [_row(seed, number, split, size) for number, seed in enumerate(seeds_of(split, count))]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), folder / f"{split}.parquet")
+    return folder
+
+
+class _Sample(NamedTuple):
+    """A question about the slice of a phantom that shows the most of its target."""
+
+    picture: np.ndarray
+    mask: np.ndarray
+    query: Query
+    modality: str
+    supercategory: str
+
+
+def write_images(output_dir: str | Path, split: str, count: int, size: int = 96) -> str:
+    """Writes the same images as PNG beside a list of cases, without tables.
+
+    Args:
+        output_dir: made when it is missing; files of the same names are replaced.
+        split: "train", "validation" or "test".
+        count: how many.
+        size: rows and columns of an image.
+
+    Returns:
+        The path of the list, `<split>.json`.
+
+    Raises:
+        ValueError: an unknown split, or more than it has seeds for.
+    """
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = []
+    for number, seed in enumerate(seeds_of(split, count)):
+        sample = _sample(seed, number, split, size)
+        name = f"{split}_{number}"
+        (folder / f"{name}.png").write_bytes(_png(sample.picture))
+        (folder / f"{name}_mask.png").write_bytes(_png(sample.mask.astype(np.uint8) * 255))
+        anchor = true_anchor({}, sample.mask[None])
+        stated = (*anchor.boxes_xyxy_1000, *anchor.points_xy_1000[0]) if anchor else ()
+        entries.append(
+            {
+                "image": f"{name}.png",
+                "label": f"{name}_mask.png",
+                "query": sample.query.text,
+                "case": name,
+                "target": sample.query.target,
+                "type": sample.modality,
+                "subset": sample.supercategory,
+                "marks": dict(zip(IMAGE_KEYS, map(list, stated), strict=True)),
+            }
+        )
+    path = folder / f"{split}.json"
+    path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def _sample(seed: int, number: int, split: str, size: int) -> _Sample:
+    rng = np.random.default_rng(seed)
+    subset = SUBSETS[number % len(SUBSETS)]
+    modality = MODALITIES[number % len(MODALITIES)]
+    phantom = make_phantom(seed, subset, shape=(size, size, _SLICES_OF_A_PHANTOM), canonical=True)
+    label = phantom.label.transpose(2, 1, 0)
+    ((query, target),) = sample_queries(label, subset, split, 1, rng, types=[kind for kind in TYPES if kind != "H"])
+    index = int(np.count_nonzero(target, axis=(1, 2)).argmax())
+    picture = look_of(modality, phantom.image[:, :, index].T, rng)
+    return _Sample(picture, target[index], query, modality, _SUPERCATEGORIES[subset])
+
+
+def _row(seed: int, number: int, split: str, size: int) -> dict[str, Any]:
+    """A row of a table; box and points in pixels of the image."""
+    sample = _sample(seed, number, split, size)
+    rows, columns = np.nonzero(sample.mask)
+    truth = {
+        "bbox_2d": [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1],
+        "point_2d": inner_points(sample.mask).tolist(),
+    }
+    return {
+        "data_source": "umrg",
+        "images": [{"bytes": _png(sample.picture), "path": None}],
+        "masks": [{"bytes": _png(sample.mask.astype(np.uint8) * 255), "path": None}],
+        "prompt": [{"role": "user", "content": f"<image>{sample.query.text}"}],
+        "reward_model": {"style": "rule", "ground_truth": json.dumps(truth)},
+        "extra_info": {
+            "id": f"{split}_{number}",
+            "supercategory": sample.supercategory,
+            "category": sample.query.target,
+            "modality": sample.modality,
+        },
+    }
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG")
+    return content.getvalue()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; see the top of the file."""
+    parser = argparse.ArgumentParser(description="Write a miniature of U-MRG as parquet files.")
+    parser.add_argument("--train", type=int, default=200, help="rows of train.parquet")
+    parser.add_argument("--test", type=int, default=50, help="rows of test.parquet")
+    parser.add_argument("--size", type=int, default=96, help="rows and columns of an image")
+    parser.add_argument("--output_dir", required=True)
+    options = parser.parse_args(arguments)
+    folder = write_umrg(options.output_dir, options.train, options.test, options.size)
+    print(f"{options.train} and {options.test} rows -> {folder}")
+
+
+if __name__ == "__main__":
+    main()
