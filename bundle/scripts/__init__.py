@@ -38,6 +38,7 @@ One flow, one direction of imports: each line may import those above it, never t
     phantom.scanner                       range, field of view, grid, blur and noise of a scan
     phantom.wide                          any patient, any field of view, any scanner
     phantom.scan                          procedural CT volumes with label maps
+    phantom.looks                         their slices as ten modalities might show them
 
     queries.lesions                       the lesions of a label map, and the kidney of each
     queries.resolvers                     what a query's resolver points at
@@ -95,12 +96,18 @@ One flow, one direction of imports: each line may import those above it, never t
     rewards                               R_f, R_a, R_s, R_c of completions, and their weighted sum
     losses                                GRPO: advantages in a group, clipped surrogate with KL
 
+    umrg.marks                            a box and two points on a single image
+    umrg.measures                         how near predicted marks come to the true ones
+    umrg.rewards                          what of it is rewarded, in sets
+    umrg.published                        what its authors report
+
     datasets.datalist                     lists of cases on disk: one reader, one schema
     datasets.cases                        the cases of a run
     datasets.volume_cases                 a volume with all its queries and targets: the unit of evaluation
     datasets.volume_queries               a volume with its queries: the unit of training
     datasets.phantom_volumes              phantoms made on the fly
     datasets.write_phantoms               phantoms as files
+    datasets.write_umrg                   slices of phantoms with questions, in the form of U-MRG
     datasets.demo_cases                   the cases of a run that was given none
     datasets.slice_cache                  what was made of files, kept on disk
     datasets.shown_volume                 a volume and its label maps as they are shown, in few bytes
@@ -198,6 +205,7 @@ One flow, one direction of imports: each line may import those above it, never t
     layouts.kits23                        KiTS23
     layouts.m3d_seg                       those three as arrays, with M3D's split
     layouts.m3d_refseg                    M3D-RefSeg, with questions of its own
+    layouts.umrg                          U-MRG-14K, with questions about single images
     layouts.folder                        any folder of images and label maps
 
     preparation.fingerprint               which images are the same scan, whatever was done to their files

@@ -12,6 +12,7 @@ from medvol_r1.targets import components_to_boxes
 from medvol_r1.volume import transforms
 from medvol_r1.volume.io import VolumeError
 from medvol_r1.volume.query_text import QueryError
+from PIL import Image
 
 
 @pytest.fixture
@@ -208,3 +209,49 @@ def test_a_dicom_series_is_the_volume_of_its_nifti(tmp_path):
         items.append(ListedVolumes(tmp_path / "train.json", num_slices=4, slice_size=16)[0])
     assert torch.equal(items[0].slices, items[1].slices) and torch.equal(items[0].masks, items[1].masks)
     assert items[0].completions == items[1].completions
+
+
+# Single images ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """An image of 20 rows and 40 columns, its mask, and its marks, which are not those of the mask."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 40, 3), dtype=np.uint8)
+    mask = np.zeros((20, 40), np.uint8)
+    mask[5:15, 10:30] = 255
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    Image.fromarray(mask).save(tmp_path / "a_mask.png")
+    marks = {"bbox": [240, 240, 760, 760], "points_1": [400, 500], "points_2": [600, 500]}
+    entry = {"image": "a.png", "label": "a_mask.png", "query": "the mole", "target": "mole", "marks": marks}
+    path = tmp_path / "images.json"
+    path.write_text(json.dumps([entry, entry | {"query": "the spot"}]))
+    return path
+
+
+def test_single_images_teach_their_marks(pictures):
+    volumes = ListedVolumes(pictures, 1, 32, intensity="full_range", answer_form="image")
+    item = volumes[0]
+    assert item.slices.shape == (1, 3, 32, 32) and item.masks.shape == (2, 1, 32, 32)
+    anchor = parse_completion(item.completions[0], 1, "image")
+    assert anchor.boxes_xyxy_1000 == ((240, 240, 760, 760),) and anchor.points_xy_1000 == (((400, 500), (600, 500)),)
+
+
+def test_without_marks_those_of_the_mask_are_taught(pictures):
+    entries = [{key: value for key, value in e.items() if key != "marks"} for e in json.loads(pictures.read_text())]
+    pictures.write_text(json.dumps(entries))
+    item = ListedVolumes(pictures, 1, 32, intensity="full_range", answer_form="image")[0]
+    # Columns 10..30 of 40 and rows 5..15 of 20 are a quarter to three quarters.
+    assert parse_completion(item.completions[0], 1, "image").boxes_xyxy_1000 == ((250, 250, 750, 750),)
+
+
+def test_a_target_that_this_form_cannot_state_is_an_error(pictures, tmp_path):
+    entries = [e | {"label_values": [7]} for e in json.loads(pictures.read_text())]
+    for entry in entries:
+        del entry["marks"]
+    pictures.write_text(json.dumps(entries))
+    volumes = ListedVolumes(pictures, 1, 32, intensity="full_range", answer_form="image")
+    with pytest.raises(ValueError, match="case 'a' marks nothing as it is shown, .* leave it out"):
+        volumes[0]
+    with pytest.raises(ValueError, match='num_slices is 4; answers of the form "image" are about 1'):
+        ListedVolumes(pictures, 4, 32, intensity="full_range", answer_form="image")

@@ -2,7 +2,13 @@
 
 import pytest
 from medvol_r1.demo_models import tiny_lvlm
-from medvol_r1.demo_models.tiny_lvlm import build_tiny_lvlm, ensure_tiny_lvlm
+from medvol_r1.demo_models.tiny_lvlm import (
+    CHANNEL_RANGES,
+    build_tiny_lvlm,
+    build_tokenizer,
+    ensure_tiny_lvlm,
+    tiny_config,
+)
 
 
 @pytest.fixture
@@ -10,7 +16,7 @@ def quick(monkeypatch):
     """Builds a folder of small files instead of a model, in the order in which transformers writes them."""
     built = []
 
-    def build(output_dir, *, image_size, patch_size, seed):
+    def build(output_dir, *, image_size, patch_size, seed, channel_ranges):
         output_dir.mkdir(parents=True)
         for name in ("config.json", "model.safetensors", "tokenizer.json"):
             if len(built) == 0 and name == "model.safetensors":
@@ -42,6 +48,12 @@ def test_what_else_lies_in_the_folder_is_not_overwritten(quick, tmp_path):
     with pytest.raises(OSError, match=tmp_path.name):
         ensure_tiny_lvlm(tmp_path, image_size=96, patch_size=8)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_model_that_sees_colours_makes_no_channels_of_its_own():
+    tokenizer = build_tokenizer(["the mole"], vocabulary_size=2500)
+    assert tiny_config(tokenizer, channel_ranges=None).vision_config.channel_ranges is None
+    assert tiny_config(tokenizer).vision_config.channel_ranges is CHANNEL_RANGES
 
 
 def test_sizes_that_do_not_fit(tmp_path):

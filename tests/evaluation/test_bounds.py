@@ -60,3 +60,40 @@ def test_a_prior_that_cannot_be_read_names_its_command(tmp_path, text):
 def test_names_in_the_prior_hold_the_subset_where_there_is_one():
     assert prior_name({"subset": "renal", "target": "cyst"}) == "renal/cyst"
     assert prior_name({"target": "cyst"}) == "cyst"
+
+
+# Boxes and points ---------------------------------------------------------------------------------------------------
+
+
+def test_true_marks_are_one_box_and_two_points_on_the_slice_that_shows_the_most():
+    prompts = Bounds(["true_box", "true_points", "true_marks"]).prompts(ENTRY, TRUTH, key_index=None)
+    # Around both parts: columns 2..15, rows 2..5; a point in each part.
+    box = (2.0, 2.0, 16.0, 6.0)
+    assert prompts["true_box"] == SlicePrompt(2, (box,))
+    (points,) = prompts["true_points"].points_xy_px
+    assert all(TRUTH[2, int(y), int(x)] for x, y in points) and len({x < 8 for x, _ in points}) == 2
+    assert prompts["true_points"].boxes_xyxy_px == () and prompts["true_marks"] == SlicePrompt(2, (box,), (points,))
+
+
+def test_listed_marks_come_before_those_of_the_mask():
+    marks = {"bbox": [0, 100, 500, 600], "points_1": [100, 300], "points_2": [200, 300]}
+    prompts = Bounds(["true_marks"]).prompts(ENTRY | {"marks": marks}, TRUTH[2:3], None)
+    # 10 rows, 20 columns: 500 of 1000 is 10 columns or 5 rows.
+    expected = SlicePrompt(0, ((0.0, 1.0, 10.0, 6.0),), (((2.0, 3.0), (4.0, 3.0)),))
+    assert prompts["true_marks"] == expected
+
+
+def test_box_and_points_of_an_answer_are_asked_apart():
+    bounds = Bounds(["answer_box", "answer_points"])
+    answer = SlicePrompt(1, ((1.0, 1.0, 5.0, 5.0),), (((2.0, 2.0), (3.0, 3.0)),))
+    prompts = bounds.prompts(ENTRY, TRUTH, 1, answer)
+    assert prompts["answer_box"] == SlicePrompt(1, answer.boxes_xyxy_px)
+    assert prompts["answer_points"] == SlicePrompt(1, (), answer.points_xy_px)
+    boxed = bounds.prompts(ENTRY, TRUTH, 1, SlicePrompt(1, answer.boxes_xyxy_px))
+    assert boxed == {"answer_box": SlicePrompt(1, answer.boxes_xyxy_px), "answer_points": None}
+    assert bounds.prompts(ENTRY, TRUTH, None, None) == {"answer_box": None, "answer_points": None}
+
+
+def test_without_a_target_there_are_no_true_marks():
+    prompts = Bounds(["true_box", "true_marks"]).prompts(ENTRY, np.zeros((1, 4, 4), bool), 0)
+    assert prompts == {"true_box": None, "true_marks": None}

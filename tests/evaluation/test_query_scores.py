@@ -143,3 +143,33 @@ def test_equal_masks_are_restored_once(monkeypatch):
 def test_an_unknown_grid():
     with pytest.raises(ValueError, match="metric_grid is 'voxel'; legal are source, shown"):
         VolumeScorer(GEOMETRY, SHOWN_AFFINE, "voxel", 1.0)
+
+
+MARKS = {"bbox": [200, 250, 600, 750], "points_1": [300, 500], "points_2": [500, 500]}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "points", "expected"),
+    [
+        ([[200, 250, 600, 750]], [[[500, 500], [300, 500]]], (1.0, 1.0)),
+        ([[200, 250, 400, 750]], [[[300, 500], [500, 500]]], (0.5, 1.0)),
+        # Discs of radius 100, centres 100 apart: 0.391002, as in test_measures.
+        ([[200, 250, 600, 750]], [[[400, 500], [600, 500]]], (1.0, 0.391002)),
+        ([[200, 250, 600, 750]], [], (1.0, 0.0)),
+        ([[200, 250, 600, 750]] * 2, [[[300, 500], [500, 500]]] * 2, (0.0, 0.0)),
+        ([], [], (0.0, 0.0)),
+    ],
+)
+def test_box_and_points_against_the_listed_marks(boxes, points, expected):
+    given = answer(TRUE, boxes=boxes)
+    given.evidence["points_1000"] = points
+    row = score(target(TRUE), given, entry=ENTRY | {"marks": MARKS})
+    assert (row["marks_iou"], row["point_dice"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_without_marks_there_is_nothing_to_say_and_a_failure_counts_zero():
+    row = score(target(TRUE), answer(TRUE))
+    assert row["marks_iou"] is row["point_dice"] is None
+    failed = Outcome(None, {"case": "c", "reason": "missing_tag", "message": ""})
+    row = score(target(TRUE), failed, entry=ENTRY | {"marks": MARKS})
+    assert (row["marks_iou"], row["point_dice"], row["DSC"]) == (0.0, 0.0, 0.0)

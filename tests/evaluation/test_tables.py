@@ -47,3 +47,21 @@ def test_every_table_of_masks_has_both_means():
     kinds = text[text.index("### Query type") + 1].splitlines()
     assert kinds[0].startswith("| query type | n | DSC, mean | DSC, macro |")
     assert kinds[2].startswith("| A | 3 | 0.500 | 0.600 |")
+
+
+def test_boxes_points_and_masks_of_images_by_kind_beside_what_is_published():
+    marked = {"marks_iou": 0.5, "point_dice": 0.25, "answer_box_DSC": 0.4, "answer_box_IoU": 0.3}
+    lost = {"marks_iou": 0.0, "point_dice": 0.0, "answer_box_DSC": 0.0, "answer_box_IoU": 0.0}
+    rows = [row("a", 0.8, type="CT", **marked), row("b", 0.0, type="MRI", patient="p2", **lost)]
+    text = summary_tables(statistics(rows, BOOTSTRAP))
+    place = text.index("### Box, points and mask")
+    ours = [re.sub(r" \[[^]]*]", "", line) for line in text[place + 1].splitlines()]
+    assert ours[0] == "| queries | n | box IoU | pDice | DSC, box and points | DSC, box alone | DSC, points alone |"
+    # A failure counts 0: (0.5 + 0) / 2 and so on.
+    assert ours[2:] == [
+        "| all | 2 | 0.250 | 0.125 | 0.400 | 0.200 | - |",
+        "| type `CT` | 1 | 0.500 | 0.250 | 0.800 | 0.400 | - |",
+        "| type `MRI` | 1 | 0.000 | 0.000 | 0.000 | 0.000 | - |",
+    ]
+    assert "| MedReasoner-7B | 32.42 | 26.55 | 37.78 |" in text[place + 2]
+    assert "### Box, points and mask" not in summary_tables(statistics([row("a", 0.5)], BOOTSTRAP))

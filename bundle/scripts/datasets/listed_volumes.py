@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ..anchor import AnswerForm, format_completion
+from ..anchor import AnswerForm, EvidenceAnchor, format_completion
 from ..queries.reasoning import plain_name, rule_made_think
 from ..targets import sft_anchor, target_mask
+from ..umrg.marks import true_anchor
 from ..volume.query_text import check_query
 from ..volume.windows import CT, checked_intensity
 from .asked_queries import asked_queries, check_absent_fraction
@@ -41,12 +42,13 @@ class ListedVolumes(Dataset):
         absent_fraction: the share of queries whose target is on no shown slice, see `asked_queries`; None: all.
         cache_dir: where shown slices are kept, see `SliceCache`: (1 + label files) * S * H * W bytes a volume. None:
             volumes are read anew each time.
-        answer_form: of the SFT answers: "boxes", or "boxes_and_points", two points a box.
+        answer_form: of the SFT answers: "boxes"; "boxes_and_points", two points a box; or "image", of single images.
 
     Raises:
         DatalistError: the list cannot be used, or files of it are not there.
         QueryError: a query that cannot be asked.
-        ValueError: `absent_fraction` is no share below 1, or the intensity or the form is unknown.
+        ValueError: `absent_fraction` is no share below 1, the intensity or the form is unknown, or the form is "image"
+            and `num_slices` is not 1; in use, a target that this form cannot state.
         VolumeError: in use, a volume that cannot be used, or a label that does not lie on its image.
     """
 
@@ -65,7 +67,10 @@ class ListedVolumes(Dataset):
         cache_dir: str | Path | None = None,
         answer_form: AnswerForm = "boxes",
     ) -> None:
-        check_sft_form(answer_form)
+        if answer_form != "image":
+            check_sft_form(answer_form)
+        elif num_slices != 1:
+            raise ValueError(f'num_slices is {num_slices}; answers of the form "image" are about 1 (`answer_form`).')
         check_absent_fraction(absent_fraction)
         by_image: dict[str, list[dict[str, Any]]] = {}
         for entry in read_datalist(datalist, TRAINING):
@@ -104,7 +109,7 @@ class ListedVolumes(Dataset):
         masks, completions, targets = [], [], []
         for entry in entries:
             mask = target_mask(labels[entry["label"]], entry.get("label_values"))
-            anchor = sft_anchor(mask, rng, self.top_k, POINTS_PER_BOX[self.answer_form])
+            anchor = self._taught(entry, mask, rng)
             targets.append(entry.get("target", "target"))
             masks.append(torch.from_numpy(mask))
             think = rule_made_think(plain_name(targets[-1]), anchor)
@@ -117,6 +122,18 @@ class ListedVolumes(Dataset):
             masks=torch.stack(masks),
             completions=tuple(completions),
         )
+
+    def _taught(self, entry: dict[str, Any], mask: np.ndarray, rng: np.random.Generator) -> EvidenceAnchor:
+        """The anchor that SFT teaches of a mask [S, H, W]."""
+        if self.answer_form != "image":
+            return sft_anchor(mask, rng, self.top_k, POINTS_PER_BOX[self.answer_form])
+        anchor = true_anchor(entry, mask)
+        if anchor is None:
+            raise ValueError(
+                f'case {entry["case"]!r} marks nothing as it is shown, and an answer of the form "image" cannot say '
+                "so; leave it out, or set `absent_fraction` to 0"
+            )
+        return anchor
 
     def _shown(self, number: int) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
         """Shown slices, uint8 [S, H, W] or [S, 3, H, W], and label files: many queries ask about one file."""

@@ -181,7 +181,14 @@ def initialise_numbers(model: Qwen3VLForConditionalGeneration, tokenizer: PreTra
     embedding[rows, : 2 * count] = 0.03 * waves
 
 
-def build_tiny_lvlm(output_dir: str | Path, *, image_size: int = 96, patch_size: int = 8, seed: int = 0) -> Path:
+def build_tiny_lvlm(
+    output_dir: str | Path,
+    *,
+    image_size: int = 96,
+    patch_size: int = 8,
+    seed: int = 0,
+    channel_ranges: Sequence[Sequence[float]] | None = CHANNEL_RANGES,
+) -> Path:
     """Writes an untrained small Qwen3-VL: config.json, model.safetensors, tokenizer files, chat template.
 
     Args:
@@ -189,6 +196,7 @@ def build_tiny_lvlm(output_dir: str | Path, *, image_size: int = 96, patch_size:
         image_size: side of a slice in pixels, a multiple of twice the patch size.
         patch_size: pixels.
         seed: of the random initialisation.
+        channel_ranges: see `tiny_config`; a model with them sees no colours.
 
     Returns:
         The folder.
@@ -201,7 +209,9 @@ def build_tiny_lvlm(output_dir: str | Path, *, image_size: int = 96, patch_size:
     tokenizer = build_tokenizer(list(all_texts("train")))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = tiny_config(tokenizer, image_size=image_size, patch_size=patch_size)
+        config = tiny_config(
+            tokenizer, image_size=image_size, patch_size=patch_size, channel_ranges=channel_ranges
+        )
         model = Qwen3VLForConditionalGeneration(config)
         initialise_numbers(model, tokenizer)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
@@ -211,7 +221,14 @@ def build_tiny_lvlm(output_dir: str | Path, *, image_size: int = 96, patch_size:
     return Path(output_dir)
 
 
-def ensure_tiny_lvlm(folder: str | Path, *, image_size: int, patch_size: int, seed: int = 0) -> str:
+def ensure_tiny_lvlm(
+    folder: str | Path,
+    *,
+    image_size: int,
+    patch_size: int,
+    seed: int = 0,
+    channel_ranges: Sequence[Sequence[float]] | None = CHANNEL_RANGES,
+) -> str:
     """The folder, with an untrained small model in it unless one is there already; a new one comes whole or not at all.
 
     Of several processes the first one makes it, and the others wait.
@@ -224,7 +241,13 @@ def ensure_tiny_lvlm(folder: str | Path, *, image_size: int, patch_size: int, se
         if not (folder / "config.json").is_file():
             folder.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}_being_written_") as beside:
-                built = build_tiny_lvlm(Path(beside) / "model", image_size=image_size, patch_size=patch_size, seed=seed)
+                built = build_tiny_lvlm(
+                    Path(beside) / "model",
+                    image_size=image_size,
+                    patch_size=patch_size,
+                    seed=seed,
+                    channel_ranges=channel_ranges,
+                )
                 built.replace(folder)
     return str(folder)
 

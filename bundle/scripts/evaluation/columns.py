@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-BOUNDS = ("oracle_anchor", "oracle_boxes", "prior")
+BOUNDS = (
+    *("oracle_anchor", "oracle_boxes", "prior"),
+    *("true_box", "true_points", "true_marks", "answer_box", "answer_points"),
+)
 """What a prediction is compared with, see `bounds`."""
 
 DESCRIPTION = ("target", "type", "implicitness", "laterality", "paraphrase_group")
-GROUNDING = ("key_holds_target", "key_offset_mm", "R_a", "box_iou")
+MARKS = ("marks_iou", "point_dice")
+GROUNDING = ("key_holds_target", "key_offset_mm", "R_a", "box_iou", *MARKS)
 COLUMNS = (
     *("case", "patient", "subset", *DESCRIPTION, "query", "image"),
     *("status", "error", "format_ok", "present", "DSC", "IoU", "NSD", "HD95_mm", "true_ml", "pred_ml", "shared_ml"),

@@ -130,17 +130,17 @@ class VolumeEvaluator(SupervisedEvaluator):
         for number in numbers:
             target = item["targets"][number]
             for index, answer in enumerate(asked[number]):
-                prompts[number, index, "pred"] = evidence_prompt(answer, *image.shape[2:])
+                own = prompts[number, index, "pred"] = evidence_prompt(answer, *image.shape[2:])
                 if isinstance(target, Target) and target.shown is not None:
                     # Which answer will be given is not known yet; equal prompts cost nothing.
-                    wanted = self.bounds.prompts(item["queries"][number], target.shown, answer["key_index"])
+                    wanted = self.bounds.prompts(item["queries"][number], target.shown, answer["key_index"], own)
                     prompts |= {(number, index, name): prompt for name, prompt in wanted.items()}
         found = prompt_masks(self.inferer.propagator, slices_of(image), list(prompts.values()), self.inferer.window)
         masks = dict(zip(prompts, found, strict=True))
         decided = {}
         for number in numbers:
-            own = [masks[number, index, "pred"] for index in range(len(asked[number]))]
-            decision = self.inferer.consistency.decide(asked[number], own)
+            answers = [masks[number, index, "pred"] for index in range(len(asked[number]))]
+            decision = self.inferer.consistency.decide(asked[number], answers)
             keys = {name: (number, decision.index, name) for name in self.bounds.names}
             decided[number] = decision, {name: masks[key].mask for name, key in keys.items() if key in masks}
         return decided

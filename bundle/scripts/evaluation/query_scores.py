@@ -16,6 +16,8 @@ from ..anchor import boxes_1000_to_px
 from ..datasets.volume_cases import Target
 from ..metrics import axial_visibility, dice, iou, matched_box_iou
 from ..targets import components_to_boxes
+from ..umrg.marks import listed_marks
+from ..umrg.measures import box_iou, point_dice
 from ..volume.cropped_mask import CroppedMask, common_crops
 from ..volume.geometry import SliceGeometry, restore_mask
 from .columns import COLUMNS, DESCRIPTION
@@ -99,7 +101,7 @@ class VolumeScorer:
             return row | self._failed(entry, target, bounds)
         row |= self.measured(self._mask(outcome.mask), target)
         if row["present"]:
-            row |= self._grounding(_shown(target), evidence)
+            row |= self._grounding(_shown(target), evidence) | _marked(entry, evidence)
             if target.opposite is not None:
                 row |= self.swapped(self._restored(outcome.mask), target)
             for bound in bounds:
@@ -145,6 +147,7 @@ class VolumeScorer:
         if not present:
             return row
         row |= {"DSC": 0.0, "IoU": 0.0, "NSD": 0.0, "key_holds_target": False, "R_a": 0.0, "box_iou": 0.0}
+        row |= _marked(entry, {})
         if readable and target.opposite is not None and target.opposite.voxels:
             row["swapped"] = False
         return row | {f"{bound}_{score}": 0.0 for bound in bounds for score in ("DSC", "IoU")}
@@ -191,6 +194,19 @@ class VolumeScorer:
     def _slice_thickness(self) -> float:
         """Distance of neighboring source slices in mm, along the axis nearest to the body's."""
         return voxel_spacing(self.geometry.source_affine)[self.geometry.source_axial_axis]
+
+
+def _marked(entry: Mapping[str, Any], evidence: Mapping[str, Any]) -> dict[str, float]:
+    """Box IoU and pDice against the `marks` of an entry, none without them; 0 for what an answer does not mark."""
+    if "marks" not in entry:
+        return {}
+    true = listed_marks(entry["marks"])
+    boxes, points = evidence.get("boxes_1000") or [], evidence.get("points_1000") or []
+    has_box, has_pair = len(boxes) == 1, [len(of_object) for of_object in points] == [2]
+    return {
+        "marks_iou": box_iou(true._replace(box=np.array(boxes[0], dtype=float)), true) if has_box else 0.0,
+        "point_dice": point_dice(true._replace(points=np.array(points[0], dtype=float)), true) if has_pair else 0.0,
+    }
 
 
 def _shown(target: Target) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from ..inferer import ABSENT
 from ..self_consistency import ABSTAINED
 from .bootstrap import ClusterBootstrap, ratio
-from .columns import BOUNDS
+from .columns import BOUNDS, GROUNDING
 
 Row = Mapping[str, Any]
 
@@ -71,7 +71,7 @@ def present_block(rows: Sequence[Row], bootstrap: ClusterBootstrap) -> dict[str,
         "format_rate": _mean(rows, "format_ok", bootstrap),
         "called_absent": _rate(rows, lambda row: row["status"] == ABSENT, bootstrap),
         "abstained": _rate(rows, lambda row: row["status"] == ABSTAINED, bootstrap),
-        **{name: _mean(rows, name, bootstrap) for name in ("key_holds_target", "key_offset_mm", "R_a", "box_iou")},
+        **{name: _mean(rows, name, bootstrap) for name in GROUNDING},
         "laterality_swap_rate": _mean(rows, "swapped", bootstrap),
         **_paraphrases(rows, bootstrap),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..umrg.published import PUBLISHED
 from .columns import BOUNDS
 
 Block = Mapping[str, Any]
@@ -29,6 +30,9 @@ def summary_tables(metrics: Block) -> list[str]:
     bounds = [bound for bound in BOUNDS if f"{bound}_DSC_macro" in present]
     if bounds:
         tables += ["### Bounds", _bounds(groups, bounds, "macro"), _bounds(groups, bounds, "mean")]
+    if present["marks_iou"]["n"]:
+        by_type = {f"type `{name}`": block for name, block in present["by"]["type"].items()}
+        tables += ["### Box, points and mask", _marks({**groups, **by_type}), _published()]
     tables += ["### Side and wording", _robustness(groups)]
     for key, title in _TITLES.items():
         if present["by"][key]:
@@ -102,6 +106,22 @@ def _bounds(groups: Mapping[str, Block], bounds: Sequence[str], average: str) ->
         for name, block in groups.items()
     ]
     return table(header, rows)
+
+
+def _marks(groups: Mapping[str, Block]) -> str:
+    header = ["queries", "n", "box IoU", "pDice", "DSC, box and points", "DSC, box alone", "DSC, points alone"]
+    keys = ("marks_iou", "point_dice", "DSC_mean", "answer_box_DSC_mean", "answer_points_DSC_mean")
+    rows = [
+        [name, str(block["n"]), *(interval(block[key]) if key in block else "-" for key in keys)]
+        for name, block in groups.items()
+    ]
+    return table(header, rows)
+
+
+def _published() -> str:
+    """What others report of their models on their test split; nothing of it was measured here."""
+    header = ["published by MedReasoner's authors, in percent", "box IoU", "pDice", "DSC"]
+    return table(header, [[name, *(f"{value:.2f}" for value in values)] for name, *values in PUBLISHED])
 
 
 def _robustness(groups: Mapping[str, Block]) -> str:

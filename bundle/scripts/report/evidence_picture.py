@@ -207,7 +207,7 @@ def _draw_key_slice(axes: Axes, view: _View, key_index: int, record: Mapping[str
         axes.plot(x, y, "o", color=_BOX, markeredgecolor="black", markersize=7)
     axes.set_anchor("N")
     named = "key slice" if record["key_slice"] is not None else "no key slice; the middle one,"
-    title = f"{named} {key_index + 1} of {len(view.shown)}"
+    title = "the image" if view.volume.shape[2] == 1 else f"{named} {key_index + 1} of {len(view.shown)}"
     axes.set_title(title, color=_TEXT, fontsize=12, pad=6)
 
 
