@@ -211,3 +211,10 @@ def test_other_modalities_are_shown_as_the_models_see_them(service, service_fold
     assert answered(mr, study, "the liver").current.record["volume_ml"] is not None
     mr.shut_down()
     (service_folder / "studies" / "mr.nii.gz").unlink()
+
+
+def test_messages_do_not_tell_folders(service):
+    root, sent = service.folder.root, service.uploads.folder
+    assert service.told(f"{root}/a/ct.nii is gone") == "a/ct.nii is gone"
+    assert service.told(f"{sent}/tmpx_1/volume.nii is flat, {sent}/tmpx_1 too") == "volume.nii is flat,  too"
+    assert service.told("nothing to hide") == "nothing to hide"

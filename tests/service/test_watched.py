@@ -77,10 +77,17 @@ def test_each_box_counts_its_slices(propagator, window, expected):
     progress, slices = Progress(), torch.rand(6, 32, 32)
     anchors = [(0, np.array([[4.0, 4, 20, 20]])), (3, np.array([[2.0, 2, 12, 12], [10, 10, 30, 30]]))]
     watched = WatchedPropagator(propagator, "volume", Memory(2**26), progress)
-    masks = watched.scored_masks(slices, anchors, window)
+    masks = watched.scored_masks(slices, [anchors[0], (*anchors[1], ())], window)
     assert (progress.stage, progress.slices) == ("propagating", (expected, expected))
     for (mask, _), (expected_mask, _) in zip(masks, propagator.scored_masks(slices, anchors, window), strict=True):
         assert torch.equal(mask, expected_mask)
+
+
+def test_points_count_as_boxes_do(propagator):
+    progress, slices = Progress(), torch.rand(4, 32, 32)
+    watched = WatchedPropagator(propagator, "volume", Memory(2**26), progress)
+    watched.scored_masks(slices, [(1, np.zeros((0, 4)), [np.array([[9.0, 9.0]]), np.array([[20.0, 20.0]])])])
+    assert progress.slices == (8, 8)
 
 
 def test_features_are_kept_and_the_hook_is_not(propagator):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -183,9 +184,8 @@ class SegmentationService:
 
     def told(self, message: str) -> str:
         """A message as users may read it: without the folders of the server."""
-        for folder in (self.folder.root, self.uploads.folder):
-            message = message if folder is None else message.replace(f"{folder}{os.sep}", "")
-        return message
+        message = re.sub(re.escape(f"{self.uploads.folder}{os.sep}") + rf"[^{os.sep}\s]+{os.sep}?", "", message)
+        return message if self.folder.root is None else message.replace(f"{self.folder.root}{os.sep}", "")
 
     def shut_down(self) -> None:
         """Cancels what is computed, and removes what users have sent."""

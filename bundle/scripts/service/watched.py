@@ -69,14 +69,11 @@ class WatchedPropagator:
         return self
 
     def scored_masks(
-        self, slices: torch.Tensor, anchors: Sequence[tuple[int, Any]], window: int | None = None
+        self, slices: torch.Tensor, anchors: Sequence[tuple[Any, ...]], window: int | None = None
     ) -> Sequence[tuple[torch.Tensor, float]]:
         """As the propagator's."""
         reach = len(slices) - 1 if window is None else window
-        self._progress.begin(
-            "propagating",
-            sum(len(boxes) * (1 + min(key, reach) + min(len(slices) - 1 - key, reach)) for key, boxes in anchors),
-        )
+        self._progress.begin("propagating", sum(_slices_of(len(slices), reach, *anchor) for anchor in anchors))
         features = self._memory.get(self._volume, FEATURES, lambda: self._propagator.encode(slices))
         # The decoder runs once for all objects at one distance from their key slices: a row of its masks is a slice.
         hook = self._propagator.model.mask_decoder.register_forward_hook(
@@ -87,3 +84,8 @@ class WatchedPropagator:
         finally:
             hook.remove()
             self._memory.measure(self._volume, FEATURES)
+
+
+def _slices_of(total: int, reach: int, key_index: int, boxes: Sequence[Any], points: Sequence[Any] = ()) -> int:
+    """How many slices the objects of an anchor walk through, each its own."""
+    return (len(boxes) or len(points)) * (1 + min(key_index, reach) + min(total - 1 - key_index, reach))

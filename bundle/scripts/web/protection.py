@@ -56,7 +56,7 @@ class Protection:
                     answer.append("Set-Cookie", cookie_header(cookie))
             await send(message)
 
-        if scope["path"].startswith("/api"):
+        if scope["path"].startswith("/api/"):
             refused = self._refused(scope, headers)
             if refused is not None:
                 await failure_response(*refused)(scope, receive, send_protected)
