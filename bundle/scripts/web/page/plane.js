@@ -8,7 +8,7 @@ import { tinted } from "./slice_images.js";
 import { Zoom } from "./zoom.js";
 
 const CROSSHAIR = "rgba(255, 255, 255, 0.42)";
-const KEY_SLICE = "#f5a623";
+const KEY_SLICE = "#f5a623"; // --accent of style.css
 const PREFETCHED = 10;
 const GAP_PX = 9;
 
