@@ -60,12 +60,12 @@ def models(tmp_path_factory):
 def root(tmp_path, models, monkeypatch):
     """What the commands find where they are typed."""
     bundle = tmp_path / "bundle"
-    (bundle / "configs" / "ablations").mkdir(parents=True)
     for path in (ROOT / "bundle" / "configs").rglob("*"):
         if path.suffix == ".json":
             config = json.loads(path.read_text(encoding="utf-8"))
             small = {key: value for key, value in SMALL.items() if key in config}
             written = bundle / path.relative_to(ROOT / "bundle")
+            written.parent.mkdir(parents=True, exist_ok=True)
             written.write_text(json.dumps(config | small), encoding="utf-8")
     (bundle / "models").mkdir()
     for path in ("configs/logging.conf", "scripts", "models/qwen3vl_4b", "models/median_prior.json"):
@@ -148,7 +148,6 @@ def test_medreasoner(root, monkeypatch):
     image, _, affine = volume(5, "organs", OWN_LABELS)
     for path in (root / "path/to/mr.nii.gz", root / "mr.nii.gz"):
         save(path, np.clip(image, 0, None), affine)
-    (root / "percentiles.json").write_text(json.dumps({"intensity": "percentiles"}))
     run_all(DOCS / "medreasoner.md", monkeypatch)
     assert (root / "output/mr/mr_mask.nii.gz").is_file() and (root / "bundle/output/mr/mr_mask.nii.gz").is_file()
 

@@ -3,7 +3,7 @@ import re
 import shutil
 import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -12,6 +12,7 @@ from hostile_text import HOSTILE
 from inference_stubs import NO_BOX, STUBS, stub_overlay
 from medvol_r1 import command_line
 from medvol_r1.command_line import program
+from PIL import Image
 from tiny_models import save_random_lvlm
 
 
@@ -82,6 +83,42 @@ def test_overlays_are_taken_in_order(ct, tmp_path, run):
     command_line.main([str(ct), "the liver", *options])
     evidence = json.loads((tmp_path / "out" / "some ct" / "some ct_evidence.json").read_text())
     assert evidence["status"] == "absent"
+
+
+@pytest.mark.parametrize("name", ["scan.png", "scan.jpg"])
+def test_a_picture_is_asked_as_it_is(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("sys.path", list(sys.path))
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)).save(tmp_path / name)
+    stub = {"_target_": "inference_stubs.CannedNetwork", "completion": NO_BOX}
+    settings = {}
+
+    def run_instead(configs, given):
+        settings.update(given)
+        return SimpleNamespace(rows=[], failures=[])
+
+    monkeypatch.setattr(program, "_run", run_instead)
+    command_line.main(["--output_dir", str(tmp_path / "out"), str(tmp_path / name), "the kidney"])
+    assert settings["intensity"] == "full_range"
+    command_line.main(["--intensity", "percentiles", str(tmp_path / name), "the kidney"])
+    assert settings["intensity"] == "percentiles"
+    settings.clear()
+    (tmp_path / "overlay.json").write_text(json.dumps({"network_def": stub}))
+    command_line.main([str(tmp_path / name), "the kidney", "--config_file", str(tmp_path / "overlay.json")])
+    assert "intensity" not in settings, "an overlay says it itself"
+
+
+def test_a_picture_gets_a_mask_and_a_picture_of_its_evidence(run, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "scan.png")
+    completion = '<think>Here.</think><answer>{"key_slice": 1, "bbox_2d_list": [[250, 250, 750, 750]]}</answer>'
+    network = {"_target_": "inference_stubs.CannedNetwork", "completion": completion}
+    (tmp_path / "one.json").write_text(json.dumps({"network_def": network}))
+    options = ["--config_file", str(tmp_path / "overlay.json"), str(tmp_path / "one.json")]
+    evidence = run(tmp_path / "scan.png", "the kidney", "--intensity", "full_range", *options)
+    assert evidence["status"] == "ok" and evidence["volume_ml"] is None
+    mask = np.asarray(Image.open(tmp_path / "out" / "scan" / "scan_mask.png"))
+    assert mask.shape == (40, 60) and set(np.unique(mask)) <= {0, 255}
+    assert (mask > 0).sum() == evidence["voxels"]
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save_dicom_seg", choices=("True", "False"), help="also write the mask of a DICOM series as DICOM SEG"
     )
+    parser.add_argument(
+        "--intensity",
+        choices=("ct", "percentiles", "full_range"),
+        help="what voxel values are: HU, or any scale (MR, ultrasound, PET: percentiles); default: what the configs "
+        "say, and full_range where all images are pictures (PNG, JPEG, TIFF)",
+    )
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: what the configs say")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
     return parser

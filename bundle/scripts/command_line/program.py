@@ -114,6 +114,12 @@ def _answered(options: argparse.Namespace, bundle_root: Path, datalist: str) -> 
     if options.device is not None:
         paths["device"] = options.device
     settings: dict[str, Any] = {key: literal(text) for key, text in paths.items()}
+    from ..images.picture_file import is_picture  # here: --help and a mistyped path need no numpy
+
+    only_pictures = options.images and not options.config_file and all(map(is_picture, options.images))
+    intensity = options.intensity or ("full_range" if only_pictures else None)
+    if intensity is not None:
+        settings["intensity"] = intensity
     if options.save_dicom_seg is not None:
         settings["save_dicom_seg"] = options.save_dicom_seg == "True"
     return _run([str(bundle_root / "configs" / "inference.json"), *options.config_file], settings)
