@@ -56,7 +56,7 @@ def measure(lvlm: str, medsam2: str, steps: int) -> list[dict[str, float]]:
     )
     found = []
     for batch in trainer.data_loader:
-        output = trainer._iteration(trainer, batch)
+        (output,) = trainer._iteration(trainer, batch)
         volumes = output["rollouts"]
         found.append(
             {

@@ -62,7 +62,7 @@ def trainer_of(
 
 def outputs_of(trainer):
     outputs = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.append(engine.state.output))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: outputs.extend(engine.state.output))
     trainer.run()
     return outputs
 

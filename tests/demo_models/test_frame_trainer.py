@@ -31,7 +31,7 @@ def test_training_lowers_both_losses(folder):
         optimizer=torch.optim.AdamW(network.parameters(), lr=3e-3),
         bf16=False,
     )
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: found.append(dict(engine.state.output)))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: found.extend(engine.state.output))
     trainer.run()
     assert found[-1]["loss"] < 0.5 * found[0]["loss"]
     assert found[-1]["label_loss"] < 0.9 * found[0]["label_loss"]

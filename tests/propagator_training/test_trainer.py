@@ -62,7 +62,7 @@ def test_loss_falls_on_a_fixed_batch(pool, clip_lengths):
     trainer.data_loader.batch = lambda epoch, position: fixed
     losses = []
     trainer.add_event_handler(
-        Events.ITERATION_COMPLETED, lambda engine: losses.append(float(engine.state.output["loss"]))
+        Events.ITERATION_COMPLETED, lambda engine: losses.append(float(engine.state.output[0]["loss"]))
     )
     trainer.run()
     assert np.isfinite(losses).all() and np.mean(losses[-3:]) < 0.5 * np.mean(losses[:3])
@@ -170,7 +170,7 @@ def nothing(slices):
 def test_training_on_clips_without_objects_teaches_nothing_and_does_not_break(clip_lengths):
     trainer = make_trainer(nothing(5), clip_lengths, epochs=1, epoch_length=1)
     trainer.run()
-    assert {name: float(value) for name, value in trainer.state.output.items()} == dict.fromkeys(
+    assert {name: float(value) for name, value in trainer.state.output[0].items()} == dict.fromkeys(
         ["loss", "key_dice", "tracked_dice", "presence_accuracy"], 0.0
     )
     for parameter in trainer.network.parameters():

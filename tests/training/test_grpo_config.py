@@ -122,7 +122,7 @@ def test_an_ablation_runs_and_changes_what_it_says(path, weights, tmp_path):
         # Nothing parses, so no group has a better and a worse answer, and nothing is learned.
         start = VolumeLVLM(str(tmp_path / "untrained_lvlm")).load().state_dict()
         end = VolumeLVLM(str(tmp_path / "lvlm")).load().state_dict()
-        (rollouts,) = workflow.parser.get_parsed_content("train#trainer").state.output["rollouts"]
+        (rollouts,) = workflow.parser.get_parsed_content("train#trainer").state.output[0]["rollouts"]
         assert set(rollouts.record.totals) == {0.0}
         assert all(torch.equal(weight, end[name]) for name, weight in start.items())
 

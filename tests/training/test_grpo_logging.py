@@ -41,7 +41,7 @@ def test_tensorboard_gets_scalars_texts_and_pictures(folder, tmp_path):
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in events.Images("rollouts")] == [1, 3]
     assert [event.step for event in events.Tensors("rollouts/text_summary")] == [1, 3]
-    scalars = step_scalars(trainer.state.output)
+    scalars = step_scalars(trainer.state.output[0])
     wanted = {
         "loss", "reward/total", "reward/best", "reward/R_f", "reward/R_a", "reward/R_s", "policy/kl", "policy/entropy",
         "policy/clip_fraction", "completion/tokens", "completion/cut_fraction", "groups/zero_std_fraction",

@@ -42,7 +42,7 @@ def trainer_of(folder, steps=3, lora_rank=0, batch=None, **options):
 
 def losses_of(trainer):
     losses = []
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output["loss"]))
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, lambda engine: losses.append(engine.state.output[0]["loss"]))
     trainer.run()
     return losses
 

@@ -67,7 +67,7 @@ class FrameTrainer(SupervisedTrainer):
         self.bf16 = bf16
         self.max_grad_norm = max_grad_norm
 
-    def _iteration(self, engine: Engine, batchdata: FrameBatch) -> dict[str, Any]:
+    def _iteration(self, engine: Engine, batchdata: FrameBatch) -> list[dict[str, Any]]:
         """One update; the losses stay on the device, for to ask for a number means to wait for it."""
         device = self.state.device
         self.network.train()
@@ -86,12 +86,12 @@ class FrameTrainer(SupervisedTrainer):
         norm = clip_grad_norm_(self.network.parameters(), self.max_grad_norm)
         self.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        engine.state.output = {
+        output = {
             CommonKeys.LOSS: completion_loss.detach(),
             "label_loss": label_loss.detach(),
             "grad_norm": norm.detach(),
         }
-        return engine.state.output
+        return [output]
 
 
 def label_shares(label: torch.Tensor, labeled: torch.Tensor, cell_size: int) -> torch.Tensor:

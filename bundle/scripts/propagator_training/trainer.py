@@ -78,8 +78,8 @@ class PropagatorTrainer(SupervisedTrainer):
         self.data_loader.epoch = self.state.epoch
         self.data_loader.first = self.state.iteration % self.state.epoch_length
 
-    def _iteration(self, engine: PropagatorTrainer, batchdata: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One step; returns the loss function's scalars."""
+    def _iteration(self, engine: PropagatorTrainer, batchdata: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+        """One step; returns the loss function's scalars, in a list as MONAI's handlers expect them."""
         batch = {name: value.to(engine.state.device) for name, value in batchdata.items()}
         progress = (engine.state.iteration - 1) / (engine.state.max_epochs * engine.state.epoch_length)
         network = engine.network.train()
@@ -93,7 +93,7 @@ class PropagatorTrainer(SupervisedTrainer):
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         nn.utils.clip_grad_norm_(network.parameters(), engine.clip_norm)
         engine.optimizer.step()
-        return {name: idist.all_reduce(value.detach()) for name, value in scalars.items()}
+        return [{name: idist.all_reduce(value.detach()) for name, value in scalars.items()}]
 
 
 class MovingAverage(EMAHandler):

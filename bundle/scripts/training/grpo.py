@@ -98,8 +98,9 @@ class GRPOTrainer(SupervisedTrainer):
         self.bf16, self.max_grad_norm = bf16, max_grad_norm
         StopAtNonFinite().attach(self)
 
-    def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> dict[str, Any]:
-        """Rollouts of a batch, then the updates; for what the output says, see `grpo_logging.step_scalars`."""
+    def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> list[dict[str, Any]]:
+        """Rollouts of a batch, then the updates; for what the output says, see `grpo_logging.step_scalars`. It is alone
+        in a list, which MONAI's handlers expect."""
         self.network.eval()
         places = range(idist.get_rank(), idist.get_world_size() * len(batchdata), idist.get_world_size())
         rollouts = [
@@ -111,7 +112,7 @@ class GRPOTrainer(SupervisedTrainer):
         for _ in range(self.num_iterations):
             update = self._update(micro_batches)
             self.optimizer.step()
-        engine.state.output = {
+        output = {
             CommonKeys.LOSS: update.loss,
             "update": update,
             "update_seconds": time.perf_counter() - started,
@@ -119,7 +120,7 @@ class GRPOTrainer(SupervisedTrainer):
             "told": of_all_processes(rollouts),
         }
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output
+        return [output]
 
     def _micro_batches(self, rollouts: Sequence[Rollouts]) -> list[_MicroBatch]:
         """What of the rollouts goes through the network, with what it adds to the loss of the batch."""

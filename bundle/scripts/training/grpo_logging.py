@@ -95,7 +95,7 @@ class RolloutWriter(TensorBoardHandler):
 
     def write(self, engine: Engine) -> None:
         """Text and picture of a group of the batch's first volume; the groups take turns."""
-        rollouts: Rollouts = engine.state.output["rollouts"][0]
+        rollouts: Rollouts = engine.state.output[0]["rollouts"][0]
         step = engine.state.iteration
         group = (step - 1) // self.every % len(rollouts.completions)
         self._writer.add_text("rollouts", group_text(rollouts, group), step)

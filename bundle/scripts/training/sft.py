@@ -81,8 +81,9 @@ class SFTTrainer(SupervisedTrainer):
         self.volumes_per_forward = volumes_per_forward
         StopAtNonFinite().attach(self)
 
-    def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> dict[str, Any]:
-        """One batch: forward and backward of each volume, then the update when it is due."""
+    def _iteration(self, engine: Engine, batchdata: Sequence[VolumeQueries]) -> list[dict[str, Any]]:
+        """One batch: forward and backward of each volume, then the update when it is due. The output is alone in a
+        list, which MONAI's handlers expect."""
         position = (engine.state.iteration - 1) % engine.state.epoch_length
         if position % self.accumulation_steps == 0:
             self.optimizer.zero_grad(set_to_none=True)
@@ -96,17 +97,17 @@ class SFTTrainer(SupervisedTrainer):
             share = self._loss_sum(batchdata[part], targets[part]) / num_tokens
             (share / self.accumulation_steps).backward()
             loss += share.detach()
-        engine.state.output = {CommonKeys.LOSS: idist.all_reduce(loss.item()), "tokens": num_tokens}
+        output = {CommonKeys.LOSS: idist.all_reduce(loss.item()), "tokens": num_tokens}
         trained = [weight for weight in self.network.parameters() if weight.requires_grad]
         is_due = (position + 1) % self.accumulation_steps == 0 or position + 1 == engine.state.epoch_length
         if is_due:
             add_up_gradients(trained)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
         if is_due:
-            engine.state.output["grad_norm"] = clip_grad_norm_(trained, self.max_grad_norm).item()
+            output["grad_norm"] = clip_grad_norm_(trained, self.max_grad_norm).item()
             self.optimizer.step()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return engine.state.output
+        return [output]
 
     def _loss_sum(self, items: Sequence[VolumeQueries], targets: Sequence[Sequence[list[int]]]) -> torch.Tensor:
         """Summed negative log-probability of the completions' tokens of some volumes."""
