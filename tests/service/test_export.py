@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from answered_cases import AFFINE, SHAPE, geometry_meta, nine_voxels, record_of, write_volume
-from medvol_r1.service.export import ENDINGS, export, source_mask
+from medvol_r1.service.export import ENDINGS, export, exports, source_mask
 from medvol_r1.service.failures import ServiceError
 from medvol_r1.service.study import Study
 from medvol_r1.volume.geometry import SliceGeometry
@@ -25,6 +25,12 @@ def study(tmp_path):
 def folder(tmp_path):
     (tmp_path / "export").mkdir()
     return tmp_path / "export"
+
+
+def test_a_seg_is_offered_for_a_series_alone(study, tmp_path):
+    assert exports(study) == ["nifti", "evidence", "picture"]
+    study.path = tmp_path
+    assert exports(study) == list(ENDINGS)
 
 
 def test_nifti_lies_on_the_grid_of_the_study(study, folder):

@@ -240,6 +240,7 @@ def test_from_a_question_to_a_corrected_mask_and_its_file(page, service, tmp_pat
     # 5 x 5 x 8 mm: 0.2 ml a voxel.
     assert np.asarray(mask.dataobj).sum() * 0.2 == pytest.approx(shown_volume(page), abs=0.06)
     assert '"corrected": true' in downloaded(page, "Evidence", tmp_path).read_text()
+    assert page.get_by_role("button", name="DICOM SEG").count() == 0, "there is none of a NIfTI"
     assert downloaded(page, "Picture", tmp_path).read_bytes().startswith(b"\x89PNG")
 
     page.get_by_role("button", name="Undo").click()

@@ -56,6 +56,11 @@ def export(study: Study, mask: NamedMask, form: str, folder: Path) -> Path:
     return path
 
 
+def exports(study: Study) -> list[str]:
+    """The formats that a study's masks can be written in: a SEG refers to the images of a series, which is a folder."""
+    return [form for form in ENDINGS if form != "dicom_seg" or study.path.is_dir()]
+
+
 def source_mask(mask: np.ndarray, orientation: np.ndarray) -> np.ndarray:
     """A mask of the LPS volume in the source's order of voxels.
 

@@ -17,7 +17,8 @@ from .failures import ServiceError
 from .packed_mask import PackedMask
 
 # Each clearly another one on grey, also to those who do not tell red from green.
-COLORS = ("#2dd4bf", "#ff9f43", "#a78bfa", "#facc15", "#f472b6", "#60a5fa", "#a3e635", "#f87171")
+# None is amber: boxes are.
+COLORS = ("#2dd4bf", "#a78bfa", "#60a5fa", "#f472b6", "#a3e635", "#f87171", "#22d3ee", "#e2e8f0")
 MOST_MASKS = 32
 MOST_ANSWERS = 20
 MOST_HISTORY = 500

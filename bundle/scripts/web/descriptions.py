@@ -6,6 +6,7 @@ from typing import Any
 
 from ..report.status_words import in_words
 from ..service.display import displayed_mask
+from ..service.export import exports
 from ..service.request_queue import Request
 from ..service.segmentation_service import SegmentationService
 from ..service.study import LONGEST_NAME, MOST_MASKS, Study
@@ -49,6 +50,7 @@ def described_study(study: Study) -> dict[str, Any]:
         "spacing_mm": list(study.spacing_mm),
         "window": dict(zip(("low", "high"), study.window, strict=True)),
         "shown": {"slices": study.geometry.source_index.tolist(), "crop": list(study.geometry.shown_xyxy_px)},
+        "exports": exports(study),
         "masks": [displayed_mask(mask, study.geometry) for mask in study.masks()],
         "history": [{**entry, "status_text": in_words(entry["status"])} for entry in study.history()],
     }

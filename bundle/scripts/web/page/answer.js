@@ -131,8 +131,7 @@ export class Answer {
   }
 
   #downloads(mask) {
-    const { exports = Object.keys(EXPORTS) } = this.session.study;
-    const offered = Object.entries(EXPORTS).filter(([kind]) => exports.includes(kind));
+    const offered = Object.entries(EXPORTS).filter(([kind]) => this.session.study.exports.includes(kind));
     return element(
       "div",
       { class: "downloads" },
