@@ -89,6 +89,26 @@ def test_the_answer_about_an_image():
     assert pred.meta["evidence"]["key_index"] == 0 and pred.sum() == 8 * 4 + 1
 
 
+@pytest.mark.parametrize("zoom_margin", [None, 1.5])
+def test_a_volume_of_one_slice_and_an_image_give_the_same_mask(zoom_margin):
+    """Voxel for voxel; and so does that slice as the key slice of a volume: a key slice has no past."""
+    propagator = SlicePropagator(build_tiny_medsam2(image_size=64, seed=3).eval(), zoom_margin=zoom_margin)
+    marks = {"box": [[200, 300, 700, 800]], "points": [[[400, 500], [600, 700]]]}
+    as_image = format_completion(EvidenceAnchor(0, ((200, 300, 700, 800),), (((400, 500), (600, 700)),)), form="image")
+    as_volume = '<think></think><answer>{"key_slice": 1, "bbox_2d_list": %(box)s, "point_2d_list": %(points)s}</answer>'
+    volume = torch.rand(1, 1, 3, 40, 56, generator=torch.Generator().manual_seed(0))
+    asked = {"query": "the liver"}
+    masks = []
+    for completion, form, shown in (
+        (as_image, "image", volume[:, :, :1]),
+        (as_volume % marks, "boxes_and_points", volume[:, :, :1]),
+        (as_volume % marks, "boxes_and_points", volume),
+    ):
+        inferer = EvidenceInferer(propagator, answer_form=form)
+        masks.append(inferer(MetaTensor(shown, meta=asked), CannedNetwork(completion))[0, 0, :1].as_tensor())
+    assert masks[0].any() and torch.equal(masks[0], masks[1]) and torch.equal(masks[0], masks[2])
+
+
 @pytest.mark.parametrize("channels, slices", [(1, (3, 8, 16)), (3, (3, 3, 8, 16))])
 def test_slices_come_first_and_one_channel_is_dropped(channels, slices):
     _, propagator, network = infer(inputs=image(channels=channels)[None])

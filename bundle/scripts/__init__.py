@@ -90,6 +90,11 @@ One flow, one direction of imports: each line may import those above it, never t
     medsam2.slice_features                slices as MedSAM2 sees them, each encoded once
 
     propagation                           anchor -> mask through the slices
+    experts.expert                        what is asked of a model that makes masks: where another one plugs in
+    experts.single_image                  a SAM on a single image
+    experts.sam                           SAM, MedSAM
+    experts.sam2                          SAM 2
+    experts.weights                       their weights, read strictly
     prompt_masks                          the masks of many prompts on one volume
     self_consistency                      several answers to a query, their agreement, one given
     inferer                               the chain as a MONAI inferer

@@ -33,7 +33,7 @@ class SliceFeatures:
     """
 
     def __init__(self, model: Sam2VideoModel, slices: ArrayLike, chunk: int = 8, most_known: int = 256) -> None:
-        self._model, self._slices, self._chunk = model, _checked_slices(slices), chunk
+        self._model, self._slices, self._chunk = model, checked_slices(slices), chunk
         self._most_known = most_known
         self._known: dict[tuple[int, Crop], ImageFeatures] = {}
         self._positions: Positions | None = None
@@ -99,7 +99,12 @@ def _resized_plane(plane: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def _checked_slices(slices: ArrayLike) -> np.ndarray:
+def checked_slices(slices: ArrayLike) -> np.ndarray:
+    """Slices [S,H,W] or [S,3,H,W] as float32 in 0..1.
+
+    Raises:
+        ValueError: another shape, not floats, not finite, or outside 0..1.
+    """
     array = np.asarray(slices.detach().cpu() if isinstance(slices, Tensor) else slices)
     if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[1] != 3) or 0 in array.shape:
         raise ValueError(f"slices have the shape {array.shape}; give [S,H,W] or [S,3,H,W], none of them 0")
