@@ -106,6 +106,16 @@ def test_a_far_off_but_valid_answer_earns_at_most_a_quarter(name):
     assert totals(name, text(FAR_BOX, FAR_POINTS)) == [1.0]
 
 
+def test_a_near_miss_of_the_right_size_and_angle_earns_less_than_a_quarter():
+    """Size, proportions and angle are paid wherever they are in the original."""
+    near = text([100, 400, 500, 600], [[195, 495], [305, 495]])
+    # Edges and points are 100 off on average: 100 / 447.214 = 0.223607, where the curve is 0.840018, and fades to
+    # (0.840018 - 0.047426) / 0.905148 = 0.875649, half of it without overlap. Both true points are left out, both
+    # predicted ones lie outside: 0.7 + 0.3 * 0.25 = 0.775. So 1 + 2 * 0.5 * 0.875649 * 0.775.
+    assert totals("hard", near) == pytest.approx([1.678628], abs=1e-5)
+    assert totals("soft", near) == totals("binary", near) == [1.0]
+
+
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize(
     ("answer", "answer_grade"),
