@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,12 +16,16 @@ import pytest
 from medvol_r1 import command_line
 from medvol_r1.datasets.datalist import read_datalist
 from medvol_r1.queries.own_targets import read_own_targets
-from miniature_data_sets import save, save_pair, volume, write_kits23
+from miniature_data_sets import save, save_pair, volume, write_abdomenct_1k, write_ct_org, write_kits23
 from other_bundle import write_spleen_bundle
 from tiny_models import save_random_models
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "bundle" / "docs"
+# Their commands printed the numbers beside them, in minutes or days.
+MEASUREMENTS = {"demo_models", "performance", "reproduction"}
+# Their commands start servers: `pytest -m monailabel`, `pytest -m browser`.
+SERVERS = {"monai_label", "browser"}
 MARK = re.compile(r"\*\*(Needs|Tested by)\b")
 # What a run costs; a setting on a command line stays as it is written there.
 SMALL = {
@@ -117,15 +122,18 @@ def run_all(page, monkeypatch):
             run(line, here)
 
 
-def test_the_commands_of_every_how_to_page_are_run():
-    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| how to | page |")[1].split("\n\n")[0]
-    pages = set(re.findall(r"bundle/docs/(\w+)\.md", table))
-    # Their commands start servers: `pytest -m monailabel`, `pytest -m browser`.
-    assert pages - {"monai_label", "browser"} == {name[5:] for name in globals() if name[5:] in pages}
+def test_every_page_with_commands_is_run_here():
+    pages = {page.stem.lower() for page in DOCS.glob("*.md") if any(commands(page))} - MEASUREMENTS - SERVERS
+    assert pages == {name.removeprefix("test_") for name in globals() if name.removeprefix("test_") in pages}
 
 
-def test_the_readme(root, monkeypatch):
+def test_readme(root, monkeypatch):
     run_all(ROOT / "README.md", monkeypatch)
+    with monkeypatch.context() as inside:
+        inside.chdir("bundle")
+        for name in ("cases.json", "ct_1.nii.gz", "ct_1_labels.nii.gz"):
+            shutil.copy(root / name, name)
+        run_all(DOCS / "README.md", inside)
     assert (root / "bundle/output/phantom_liver/phantom_liver_mask.nii.gz").is_file()
     assert (root / "output/ct/ct_mask.nii.gz").is_file()
 
@@ -190,6 +198,49 @@ def test_benchmarking(root, monkeypatch):
     (root / "systems.json").write_text(json.dumps(json_lists(page)[0]))
     run_all(page, monkeypatch)
     assert "spleen bundle" in (root / "benchmark/benchmark.md").read_text()
+
+
+def test_answers(root, monkeypatch):
+    run_all(DOCS / "answers.md", monkeypatch)
+    evidence = json.loads((root / "bundle/output/phantom_liver/phantom_liver_evidence.json").read_text())
+    assert sum(evidence["answers"].values()) == 8
+
+
+def test_dicom(root, monkeypatch):
+    files = pytest.importorskip("dicom_files", reason="needs the extra `dicom`")
+    files.write_series(root / "path/to/series")
+    run_all(DOCS / "dicom.md", monkeypatch)
+    assert (root / "output/series/series_seg.dcm").is_file()
+
+
+def test_evaluation(root, monkeypatch):
+    ours, *_, compared = commands(DOCS / "evaluation.md")
+    for name in ("results_a", "results_b"):
+        run(f"{ours} --output_dir {name}", monkeypatch)  # of an option that is given twice, the last counts
+    run_all(DOCS / "evaluation.md", monkeypatch)
+    assert compared.endswith("--output difference.json") and json.loads((root / "difference.json").read_text())
+
+
+def test_datasets(root, monkeypatch):
+    write_kits23(root / "DIR")
+    write_kits23(root / "kits23")
+    write_ct_org(root / "CT-ORG")
+    write_abdomenct_1k(root / "AbdomenCT-1K")
+    run_all(DOCS / "datasets.md", monkeypatch)
+    (joined,) = (text for _, language, text in blocks(DOCS / "datasets.md") if language == "python")
+    exec(joined, {})
+    assert {"kits23", "ct_org", "abdomenct_1k"} == {
+        Path(case["label"]).parents[1].name for case in read_datalist(root / "training.json")
+    }
+
+
+def test_train(root, monkeypatch):
+    entry = json.loads((root / "cases.json").read_text())
+    for name in ("train.json", "validation.json"):
+        (root / name).write_text(json.dumps(entry))
+    run_all(DOCS / "train.md", monkeypatch)
+    written = {path.parent.name for path in (root / "bundle/runs").glob("*/tensorboard")}
+    assert written >= {"sft", "grpo"}
 
 
 def test_real_weights(root, monkeypatch, capsys):
