@@ -24,8 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "bundle" / "docs"
 # Their commands printed the numbers beside them, in minutes or days.
 MEASUREMENTS = {"demo_models", "performance", "reproduction"}
-# Their commands start servers: `pytest -m monailabel`, `pytest -m browser`.
-SERVERS = {"monai_label", "browser"}
+# Their commands start servers: `pytest -m monailabel`, `pytest -m browser`, tests/web.
+SERVERS = {"monai_label", "browser", "http_api"}
 MARK = re.compile(r"\*\*(Needs|Tested by)\b")
 # What a run costs; a setting on a command line stays as it is written there.
 SMALL = {
