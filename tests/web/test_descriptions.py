@@ -10,9 +10,9 @@ from medvol_r1.web.descriptions import WINDOWS, about, described_request, descri
 
 
 def test_a_window_of_its_own_comes_first(service, monkeypatch):
-    assert [one["name"] for one in about(service, "1")["windows"]] == list(WINDOWS)
+    assert [one["name"] for one in about(service)["windows"]] == list(WINDOWS)
     monkeypatch.setattr(service.models, "window_hu", (-50, 100))
-    assert about(service, "1")["windows"][0] == {"name": "model", "low": -50, "high": 100}
+    assert about(service)["windows"][0] == {"name": "model", "low": -50, "high": 100}
 
 
 def test_a_study_is_plain_json(service, study):

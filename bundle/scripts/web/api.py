@@ -17,9 +17,10 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from ..errors import failure_of
+from ..report.dicom_seg import NAME, VERSION
 from ..service.segmentation_service import SegmentationService
 from .bodies import in_words
-from .calls import VERSION, calls
+from .calls import calls
 from .failures import REASONS, failure_response
 from .owners import Owners
 from .protection import Protection
@@ -48,7 +49,7 @@ def create_app(service: SegmentationService, key: str | None = None, hosts: tupl
 
     # The documents of FastAPI load scripts from elsewhere: the description alone is served.
     app = FastAPI(
-        title="MedVol-R1", version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None,
+        title=NAME, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None,
         openapi_url="/api/openapi.json",
     )  # fmt: skip
     owners = Owners(key)

@@ -24,7 +24,6 @@ from .descriptions import about, described_request, described_study
 from .failures import WebError
 from .protection import SESSION, cookie_header
 
-VERSION = "0.1.0"
 # Between two looks at a request that somebody follows.
 _LOOK_EVERY_S = 0.1
 
@@ -60,7 +59,7 @@ def begin_session(request: Request, body: Key) -> Response:
 @calls.get("/api/about")
 def get_about(service: Service) -> dict[str, Any]:
     """What the server is and allows."""
-    return about(service, VERSION)
+    return about(service)
 
 
 # Studies ----------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..report.dicom_seg import NAME, VERSION
 from ..report.status_words import in_words
 from ..service.display import displayed_mask
 from ..service.export import exports
@@ -16,14 +17,14 @@ WINDOWS = {"abdomen": (-160, 240), "lung": (-1350, 150), "bone": (-500, 1300), "
 """What radiologists look at a CT with, lower and upper HU."""
 
 
-def about(service: SegmentationService, version: str) -> dict[str, Any]:
+def about(service: SegmentationService) -> dict[str, Any]:
     """What the server is and allows."""
     windows: dict[str, tuple[float, float]] = {**WINDOWS}
     if service.models.window_hu not in windows.values():
         windows = {"model": service.models.window_hu, **windows}
     return {
-        "name": "MedVol-R1",
-        "version": version,
+        "name": NAME,
+        "version": VERSION,
         "not_for_diagnosis": "For research only: not a medical device, not for diagnosis.",
         "models": service.models.names,
         "windows": [{"name": name, "low": low, "high": high} for name, (low, high) in windows.items()],
