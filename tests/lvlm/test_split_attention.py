@@ -93,6 +93,24 @@ def test_a_prefix_that_stands_apart_equals_one_in_each_sequence(length):
     torch.testing.assert_close(found, plain(query, keys, values, everywhere), rtol=0, atol=1e-12)
 
 
+def test_equal_shares_behind_prefixes_of_their_own():
+    """Four sequences, two behind each of two prefixes, are as two batches of two."""
+    behind = 4
+    query, key, value = (random_heads(4, n, heads, seed=n) for n, heads in ((1, HEADS), (behind, GROUPS), (5, GROUPS)))
+    value = value[:, :, :behind]
+    prefixes = tuple(
+        torch.cat([random_heads(1, PREFIX_LENGTH, GROUPS, seed=3 + i + j) for j in (0, 10)]) for i in (0, 1)
+    )
+    mask = torch.ones(4, 1, 1, behind, dtype=torch.bool)
+    mask[1, ..., :2] = False
+    other = (prefixes[0][:, :, :2], prefixes[1][:, :, :2])
+    found = attend(query, key, value, mask, prefix=[other, prefixes])
+    for number, part in enumerate((slice(0, 2), slice(2, 4))):
+        own = tuple(one[number : number + 1] for one in prefixes)
+        expected = attend(query[part], key[part], value[part], mask[part], prefix=[other, own])
+        torch.testing.assert_close(found[part], expected, rtol=0, atol=1e-12)
+
+
 def test_a_prefix_without_a_mask_is_refused():
     """Without the error the prefix would not be attended to, and nobody would know."""
     inputs = [random_heads(2, 6, heads, seed) for seed, heads in enumerate((HEADS, GROUPS, GROUPS))]

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from medvol_r1.lvlm import decoding, static_sequences
-from medvol_r1.lvlm.decoding import _begin, _left_padded
+from medvol_r1.lvlm.decoding import _begin
 from medvol_r1.lvlm.encoded_volume import prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
-from medvol_r1.lvlm.static_sequences import StaticSequences, rows_of_graph
+from medvol_r1.lvlm.static_sequences import StaticSequences, left_padded, rows_of_graph
 
 QUERIES = ["the organ that secretes bile", "show both kidneys and nothing else", "the liver"]
 
@@ -85,7 +85,7 @@ def test_those_that_are_kept_go_on_as_before(folder, slices):
     written = []
     for kept in ([0, 1, 2], [2, 0]):
         sequences = sequences_of(lvlm, volume, 3)
-        ids, present = _left_padded([torch.tensor(lvlm.prompts.tail_ids(query)) for query in QUERIES])
+        ids, present = left_padded([torch.tensor(lvlm.prompts.tail_ids(query)) for query in QUERIES])
         first = int(volume.position_ids.max()) + 1
         logits = _begin(sequences, sequences.prefix, first, ids, present, torch.arange(3))
         sequences.choose(logits, None)

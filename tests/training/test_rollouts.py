@@ -1,6 +1,7 @@
 """What completions earn, what a reward is given, and what is no part of a group."""
 
 import pytest
+import torch
 from grpo_runs import Nothing, answered, only, outputs_of, policy, trainer_of, volume
 from medvol_r1.lvlm.sampling import Sampling
 from medvol_r1.training.grpo_logging import group_picture, group_text, step_scalars
@@ -63,8 +64,30 @@ def test_a_reward_gets_the_columns_of_trl_s_contract(folder):
     assert output["rollouts"][0].rewards.flatten().tolist() == [float(len(one.text)) for one in completions]
 
 
+def test_rollouts_of_several_volumes_are_those_of_the_seed(folder):
+    network, items, places = policy(folder), [volume(0), volume(1, num_queries=1), volume(2)], [(1, 0), (1, 1), (1, 2)]
+
+    def made(together):
+        generator = torch.Generator().manual_seed(0)
+        sampler = RolloutSampler(only(VowelReward()), 3, generator=generator, volumes_per_decoding=together)
+        return sampler.of_batch(network.eval(), items, places)
+
+    rollouts = made(2)
+    ids = [[one.ids.tolist() for one in rollout.flat] for rollout in rollouts]
+    assert ids == [[one.ids.tolist() for one in rollout.flat] for rollout in made(2)]
+    assert ids != [[one.ids.tolist() for one in rollout.flat] for rollout in made(1)]  # other draws
+    assert [rollout.item.case for rollout in rollouts] == ["case0", "case1", "case2"]
+    assert [list(rollout.rewards.shape) for rollout in rollouts] == [[2, 3], [1, 3], [2, 3]]
+    vowels = VowelReward()(completions=[one.text for one in rollouts[2].flat])
+    assert rollouts[2].rewards.flatten().tolist() == pytest.approx(vowels)
+
+
 def test_settings_that_leave_nothing_to_compare_are_refused():
     reward = only(VowelReward())
+    with pytest.raises(ValueError, match="volumes_per_decoding is 0; give 1 or more"):
+        RolloutSampler(reward, 4, volumes_per_decoding=0)
+    with pytest.raises(ValueError, match="volumes_per_decoding is 2; .* 1 with `draws_by_volume`"):
+        RolloutSampler(reward, 4, generator=torch.Generator(), draws_by_volume=True, volumes_per_decoding=2)
     with pytest.raises(ValueError, match="num_generations is 1; .* give 2 or more"):
         RolloutSampler(reward, 1)
     with pytest.raises(ValueError, match="all equal; give a `temperature` above 0"):

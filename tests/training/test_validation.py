@@ -74,3 +74,20 @@ def test_evaluator_averages_over_queries(tmp_path):
     metrics = evaluator.state.metrics
     assert metrics["format_rate"] == metrics["R_a"] == metrics["box_iou"] == 0.5
     assert math.isnan(metrics["absent_accuracy"])  # no absent target was asked for
+
+
+def test_volumes_of_a_batch_are_scored_as_one_by_one(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.zeros(2, 3, 32, 32, dtype=torch.bool)
+    masks[0, 1, 8:16, 4:20] = True
+    names, nothing = ("the liver", "kidneys"), ("", "")
+    items = [
+        VolumeQueries(f"{n}", torch.rand(3, 32, 32, generator=generator), names, names, masks, nothing)
+        for n in range(3)
+    ]
+    network, seen = VolumeLVLM(str(save_random_lvlm(tmp_path)), max_new_tokens=6), []
+    for batches in ([[item] for item in items], [items]):
+        evaluator = AnchorEvaluator(torch.device("cpu"), batches, network)
+        evaluator.run()
+        seen.append(evaluator.state.metrics)
+    assert seen[0] == seen[1] and seen[0]["absent_accuracy"] == 0

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from transformers import DynamicCache, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
 
 from ..constrained.token_choices import ConstrainedAnswer, TokenChoices
@@ -17,7 +16,7 @@ from .encoded_volume import EncodedVolume, hidden_states, prefilled
 from .network_state import where_weights_are
 from .sampling import Sampling
 from .split_attention import LayerPrefix
-from .static_sequences import StaticSequences, rows_of_graph
+from .static_sequences import StaticSequences, left_padded, rows_of_graph
 
 _logger = logging.getLogger(__name__)
 
@@ -74,6 +73,94 @@ class KeptSequences:
         return self._sequences
 
 
+@dataclass(frozen=True)
+class Decoder:
+    """Writes completions behind prefixes.
+
+    Args:
+        base: the network.
+        tokenizer: of the network.
+        sampling: how tokens are chosen.
+        max_new_tokens: longest completion.
+        generator: for sampling, on the network's device.
+        kept: where the graphs of the last call are; None decodes without graphs.
+        choices: of the tokens of valid answers, whose limit is `max_new_tokens`; None lets all tokens come.
+        on_text: see `lvlm.language_model.LanguageModel.generate`.
+    """
+
+    base: Qwen3VLForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    sampling: Sampling
+    max_new_tokens: int
+    generator: torch.Generator | None = None
+    kept: KeptSequences | None = None
+    choices: TokenChoices | None = None
+    on_text: Callable[[str], None] | None = None
+
+    @property
+    def graphs(self) -> bool:
+        """Whether a token is a CUDA graph."""
+        return self.kept is not None and _has_graphs(self.base.device)
+
+    def length(self, tails: Sequence[torch.Tensor]) -> int:
+        """Tokens that sequences behind these tails need room for."""
+        length = max(len(tail) for tail in tails) + self.max_new_tokens
+        if self.graphs:
+            return -(-length // _LENGTH_STEP) * _LENGTH_STEP
+        # Runs of unequal lengths leave gaps.
+        return length if self.choices is None else length + self.max_new_tokens
+
+    def complete(
+        self,
+        prefix: Sequence[LayerPrefix],
+        first_position: int,
+        tails: Sequence[torch.Tensor],
+        copies: torch.Tensor,
+        length: int,
+        padding: torch.Tensor | None = None,
+    ) -> list[Completion]:
+        """The completions of B sequences, the first of V equal shares of them behind the first of V prefixes.
+
+        Args:
+            prefix: keys and values of V prefixes, of each layer.
+            first_position: of a tail.
+            tails: V * K, int64 [n] each.
+            copies: int64 [B], of each sequence its tail; equally many of each share.
+            length: see `length`.
+            padding: bool [B], sequences that are there for equal shares alone and have no completion; None: none.
+        """
+        sequences = self._sequences(prefix, len(copies), length)
+        ids, present = left_padded(tails)
+        logits = _begin(sequences, prefix, first_position, ids, present, copies.to(ids.device))
+        if padding is not None:
+            sequences.ended[: len(padding)] = padding.to(ids.device)
+        watch: Watch | None = None
+        if self.on_text is not None:
+            watch = lambda ids: self.on_text(_text(ids, sequences.ends, self.tokenizer))  # noqa: E731
+        if self.choices is None:
+            written = _write(sequences, logits, self.generator, watch)
+        else:
+            answers = [ConstrainedAnswer(self.choices) for _ in copies]
+            written = _write_constrained(sequences, logits, answers, self.generator, watch)
+        # Padding has written nothing.
+        return [_completion(ids, entropy, sequences.ends, self.tokenizer) for ids, entropy in written if len(ids)]
+
+    def _sequences(self, prefix: Sequence[LayerPrefix], count: int, length: int) -> StaticSequences:
+        ends, restricted = _end_ids(self.base, self.tokenizer), self.choices is not None
+
+        def make(capacity: int) -> StaticSequences:
+            banned = torch.tensor(_vision_ids(self.base), device=self.base.device)
+            arguments = (length, self.max_new_tokens, self.sampling, ends, banned, self.graphs, restricted)
+            return StaticSequences(self.base, prefix, capacity, *arguments)
+
+        if self.kept is None or not self.graphs:
+            return make(count)
+        shared = prefix[0][0].shape
+        capacity = shared[0] * rows_of_graph(count // shared[0])
+        shape = (*(where_weights_are(self.base), shared, self.max_new_tokens, self.sampling), tuple(ends.tolist()))
+        return self.kept.get((*shape, restricted), capacity, length, partial(make, capacity))
+
+
 @torch.no_grad()
 def decode(
     base: Qwen3VLForConditionalGeneration,
@@ -94,68 +181,38 @@ def decode(
     128, are decoded in turns.
 
     Args:
-        base: the network.
-        tokenizer: of the network.
         volume: the prefix.
         tails: K queries, each with what makes it the assistant's turn, int64 [n].
         num_samples: G completions of each.
-        sampling: how tokens are chosen.
-        max_new_tokens: longest completion.
-        generator: for sampling, on the network's device.
-        kept: where the graphs of the last call are; None decodes without graphs.
-        choices: of the tokens of valid answers, whose limit is `max_new_tokens`; None lets all tokens come.
-        on_text: see `lvlm.language_model.LanguageModel.generate`.
+        base, tokenizer, sampling, max_new_tokens, generator, kept, choices, on_text: see `Decoder`.
 
     Returns:
         K lists of G completions.
     """
     if len(tails) == 0:
         return []
-    if choices is not None:
-        tails = [torch.cat([tail, tail.new_tensor(ConstrainedAnswer(choices).ids)]) for tail in tails]
-    prefix = prefilled(base, volume)
-    ends = _end_ids(base, tokenizer)
-    length = max(len(tail) for tail in tails) + max_new_tokens
-    graphs = kept is not None and _has_graphs(base.device)
-    if graphs:
-        length = -(-length // _LENGTH_STEP) * _LENGTH_STEP
-    elif choices is not None:
-        length += max_new_tokens  # runs of unequal lengths leave gaps
+    decoder = Decoder(base, tokenizer, sampling, max_new_tokens, generator, kept, choices, on_text)
+    return decode_behind(decoder, prefilled(base, volume), int(volume.position_ids.max()) + 1, tails, num_samples)
 
-    watch: Watch | None = None
-    if on_text is not None:
-        watch = lambda ids: on_text(_text(ids, ends, tokenizer))  # noqa: E731
 
-    def make(capacity: int) -> StaticSequences:
-        banned = torch.tensor(_vision_ids(base), device=base.device)
-        restricted = choices is not None
-        return StaticSequences(
-            base, prefix, capacity, length, max_new_tokens, sampling, ends, banned, graphs, restricted
-        )
-
+def decode_behind(
+    decoder: Decoder,
+    prefix: Sequence[LayerPrefix],
+    first_position: int,
+    tails: Sequence[torch.Tensor],
+    num_samples: int,
+) -> list[list[Completion]]:
+    """The same behind a prefix that was prefilled, whose end is at the position before `first_position`."""
+    if decoder.choices is not None:
+        beginning = ConstrainedAnswer(decoder.choices).ids
+        tails = [torch.cat([tail, tail.new_tensor(beginning)]) for tail in tails]
+    length = decoder.length(tails)
     tail_of = torch.arange(len(tails)).repeat_interleave(num_samples)  # of each completion
-    together = _decoded_together(base, prefix, length, len(tail_of))
+    together = _decoded_together(decoder.base, prefix, length, len(tail_of))
     completions: list[Completion] = []
-    for start in range(0, len(tail_of), together):
-        part = tail_of[start : start + together]
-        if kept is not None and graphs:
-            capacity = rows_of_graph(len(part))
-            shape = (
-                *(where_weights_are(base), prefix[0][0].shape, max_new_tokens, sampling, tuple(ends.tolist())),
-                choices is None,
-            )
-            sequences = kept.get(shape, capacity, length, partial(make, capacity))
-        else:
-            sequences = make(len(part))
-        copies = (part - part[0]).to(base.device)
-        ids, present = _left_padded(tails[part[0] : part[-1] + 1])
-        logits = _begin(sequences, prefix, int(volume.position_ids.max()) + 1, ids, present, copies)
-        if choices is None:
-            written = _write(sequences, logits, generator, watch)
-        else:
-            answers = [ConstrainedAnswer(choices) for _ in part]
-            written = _write_constrained(sequences, logits, answers, generator, watch)
-        completions += [_completion(ids, entropy, ends, tokenizer) for ids, entropy in written]
+    for part in tail_of.split(together):
+        own = tails[part[0] : part[-1] + 1]
+        completions += decoder.complete(prefix, first_position, own, part - part[0], length)
     return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
 
 
@@ -209,13 +266,14 @@ def _write(
             if watch is not None:
                 watch(sequences.written[0, : int(sequences.number[0])])
             ended = sequences.ended[: len(rows)].cpu() | is_last
-            if ended.all() or sequences.worth_shrinking(int((~ended).sum())):
+            going_on = _going_on(sequences, ended)
+            if ended.all() or sequences.worth_shrinking(len(going_on)):
                 for row, result in zip(rows[ended].tolist(), _results(sequences, ended), strict=True):
                     found[row] = result
-                rows = rows[~ended]
-                if len(rows) == 0:
+                if ended.all():
                     break
-                sequences.keep((~ended).nonzero()[:, 0].to(logits.device))
+                rows = rows[going_on]
+                sequences.keep(going_on.to(logits.device))
         sequences.advance(generator)
     return found
 
@@ -274,8 +332,18 @@ def _write_constrained(
         if sequences.graphs:
             sequences.advance(generator)
         else:
-            ids, present = _left_padded([torch.tensor(run, device=logits.device) for run in runs])
+            ids, present = left_padded([torch.tensor(run, device=logits.device) for run in runs])
             sequences.extend(ids, present, generator)
+
+
+def _going_on(sequences: StaticSequences, ended: torch.Tensor) -> torch.Tensor:
+    """Index of the sequences that go on, as many behind each prefix: where fewer do, some that have ended fill up."""
+    by_prefix = ended.view(sequences.prefixes, -1)
+    share = int((~by_prefix).sum(dim=1).max())
+    if sequences.graphs and sequences.prefixes > 1:  # a graph has so many rows behind each
+        share = min(rows_of_graph(share), by_prefix.shape[1])
+    first = by_prefix.int().argsort(dim=1, stable=True)[:, :share]
+    return (first + torch.arange(0, ended.numel(), by_prefix.shape[1])[:, None]).flatten()
 
 
 def _results(sequences: StaticSequences, index: torch.Tensor) -> list[tuple[torch.Tensor, float]]:
@@ -283,7 +351,7 @@ def _results(sequences: StaticSequences, index: torch.Tensor) -> list[tuple[torc
     values = (sequences.written, sequences.number, sequences.entropy)
     written, number, entropy = (one[: len(index)].cpu()[index] for one in values)
     return [
-        (row[:length].clone(), total / length)
+        (row[:length].clone(), total / max(length, 1))
         for row, length, total in zip(written, number.tolist(), entropy.tolist(), strict=True)
     ]
 
@@ -292,18 +360,31 @@ def _has_graphs(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
+def volumes_together(decoder: Decoder, prefix: Sequence[LayerPrefix], length: int, count: int) -> int:
+    """How many volumes with such a prefix and `count` sequences of a length are decoded at a time, 1 at least."""
+    size, limit = _memory(decoder.base, prefix, length)
+    of_prefix = sum(one[0].nbytes for layer in prefix for one in layer)
+    if decoder.graphs:
+        count = rows_of_graph(count)
+    return max(1, min(_MAX_DECODED_TOGETHER // count, int(limit // (of_prefix + count * size))))
+
+
+def _memory(base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], length: int) -> tuple[float, float]:
+    """Bytes that a sequence takes, and that all of them may take."""
+    own = sum(one[0, :, 0].nbytes for layer in prefix for one in layer) * length
+    # Logits, noise, and what choosing a token makes of them, in float32.
+    size = own + 6 * 4 * base.config.get_text_config().vocab_size
+    if base.device.type != "cuda":
+        return size, _BYTES_ON_CPU
+    unused = torch.cuda.memory_reserved(base.device) - torch.cuda.memory_allocated(base.device)
+    return size, _SHARE_OF_FREE_MEMORY * (torch.cuda.mem_get_info(base.device)[0] + unused)
+
+
 def _decoded_together(
     base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], length: int, wanted: int
 ) -> int:
     """How many sequences of a length are decoded at a time; says so in the log when memory is what limits them."""
-    own = sum(one[0, :, 0].nbytes for layer in prefix for one in layer) * length
-    # Logits, noise, and what choosing a token makes of them, in float32.
-    size = own + 6 * 4 * base.config.get_text_config().vocab_size
-    if base.device.type == "cuda":
-        unused = torch.cuda.memory_reserved(base.device) - torch.cuda.memory_allocated(base.device)
-        limit = _SHARE_OF_FREE_MEMORY * (torch.cuda.mem_get_info(base.device)[0] + unused)
-    else:
-        limit = _BYTES_ON_CPU
+    size, limit = _memory(base, prefix, length)
     together = max(1, min(_MAX_DECODED_TOGETHER, int(limit // size)))
     if together < min(wanted, _MAX_DECODED_TOGETHER):
         _logger.warning(
@@ -312,14 +393,6 @@ def _decoded_together(
             *(wanted, length, size / 2**20, limit / 2**20, together),
         )
     return together
-
-
-def _left_padded(tails: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids int64 [B, n] and where they are, bool [B, n]."""
-    longest = max(len(tail) for tail in tails)
-    ids = torch.stack([F.pad(tail, (longest - len(tail), 0)) for tail in tails])
-    lengths = torch.tensor([len(tail) for tail in tails], device=ids.device)
-    return ids, torch.arange(longest, device=ids.device) >= longest - lengths[:, None]
 
 
 def _completion(

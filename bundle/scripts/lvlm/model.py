@@ -19,7 +19,7 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from ..anchor import AnswerForm, ParseFailure, boxes_1000_to_px, parse_completion
 from ..constrained.token_choices import TokenChoices, TokenTexts
-from .decoding import Completion, KeptSequences, decode
+from .decoding import Completion, Decoder, KeptSequences, decode
 from .encoded_volume import EncodedVolume, LastVolume, VolumeEncoder
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .network_state import is_trained, what_weights_are
@@ -27,7 +27,7 @@ from .prompts import INSTRUCTIONS, PromptBuilder
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
-from .volume_batch import PackedQueries, batch_log_probs
+from .volume_batch import PackedQueries, batch_log_probs, decode_volumes
 from .weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
@@ -244,6 +244,38 @@ class VolumeLVLM(nn.Module):
                 on_text,
             )
 
+    def generate_many(
+        self,
+        volumes: Sequence[EncodedVolume | torch.Tensor],
+        queries: Sequence[Sequence[str]],
+        *,
+        num_samples: int = 1,
+        sampling: Sampling | None = None,
+        generator: torch.Generator | None = None,
+    ) -> list[list[list[Completion]]]:
+        """The same for several volumes; those of one size are decoded together, unless `constrained`.
+
+        Greedy completions are those of one volume after another; sampled ones are other draws.
+
+        Args:
+            volumes: as `generate` takes them.
+            queries: of each volume.
+            num_samples, sampling, generator: see `generate`.
+
+        Returns:
+            For each volume what `generate` gives.
+        """
+        pairs = list(zip(volumes, queries, strict=True))
+        if len(pairs) < 2 or self.constrained or not all(queries):
+            options = {"num_samples": num_samples, "sampling": sampling, "generator": generator}
+            return [self.generate(volume, texts, **options) for volume, texts in pairs]
+        encoded = [self.encode(one) if isinstance(one, torch.Tensor) else one for one in volumes]
+        tails = [self._tails(texts, volume) for volume, texts in zip(encoded, queries, strict=True)]
+        with _evaluating(self.qwen):
+            arguments = (sampling or self.sampling, self.max_new_tokens, generator, self._kept_sequences)
+            decoder = Decoder(self.base, self.prompts.tokenizer, *arguments)
+            return decode_volumes(decoder, encoded, tails, num_samples)
+
     def log_probs(
         self, volume: EncodedVolume, queries: Sequence[str], completions: Sequence[Sequence[torch.Tensor]]
     ) -> list[list[torch.Tensor]]:
@@ -306,7 +338,6 @@ class VolumeLVLM(nn.Module):
     def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
         """What stands between the prefix and a completion, int64 [n] for each query."""
         return [torch.tensor(self.prompts.tail_ids(query), device=volume.prefix_ids.device) for query in queries]
-
 
     def _choices_for(self, num_slices: int) -> TokenChoices | None:
         """Of the tokens of an answer about so many slices; None for all tokens."""

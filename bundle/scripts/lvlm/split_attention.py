@@ -4,8 +4,8 @@ A model that was given this attention computes as with `sdpa`, unless a call say
 
     branches    one sequence holds the prefix and then all branches (training). The prefix attends to itself, causally;
                 each run of branches to the prefix and itself.
-    prefix      the keys and values of the prefix stand apart, once for all sequences of a batch (decoding). They are
-                neither copied nor read once a sequence.
+    prefix      the keys and values of the prefix stand apart, once for all sequences of a batch (decoding), or once
+                for each equal share of them. They are neither copied nor read once a sequence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from transformers.masking_utils import sdpa_mask
 NAME = "medvol_r1_split"
 
 LayerPrefix = tuple[torch.Tensor, torch.Tensor]
-"""Keys and values of the prefix in one layer, [1, heads, P, size] each."""
+"""Keys and values of V prefixes of one length in one layer, [V, heads, P, size] each; the first of V equal shares of a
+batch stands behind the first one."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def split_attention(
                 "its version."
             )
         keys, values = prefix[module.layer_idx]
-        return _behind_prefix(query, key, value, keys[0], values[0], attention_mask, arguments["scaling"]), None
+        return _behind_prefix(query, key, value, keys, values, attention_mask, arguments["scaling"]), None
     return sdpa_attention_forward(module, query, key, value, attention_mask, **arguments)
 
 
@@ -121,19 +122,21 @@ def _behind_prefix(
     mask: torch.Tensor,
     scaling: float,
 ) -> torch.Tensor:
-    """[B, T, heads, size]; prefix_key and prefix_value [key-value heads, P, size], shared by the batch.
+    """[B, T, heads, size]; prefix_key and prefix_value [V, key-value heads, P, size].
 
-    The queries of all sequences meet the prefix in one product. What they find there and what they find in their own
-    sequence are weighed by the share of the softmax's sum that each has.
+    The queries of all sequences of a prefix meet it in one product. What they find there and what they find in their
+    own sequence are weighed by the share of the softmax's sum that each has.
     """
     batch, heads, length, size = query.shape
-    groups = len(prefix_key)
+    prefixes, groups = prefix_key.shape[:2]
     query = query.reshape(batch, groups, -1, size)  # the heads that share a key-value head, all their tokens
 
     def parted(joined: torch.Tensor) -> torch.Tensor:
-        return joined.view(groups, batch, -1, joined.shape[-1]).transpose(0, 1)
+        by_sequence = joined.view(prefixes, groups, batch // prefixes, -1, joined.shape[-1]).transpose(1, 2)
+        return by_sequence.flatten(0, 1)
 
-    weights, log_sum = _softmax(query.transpose(0, 1).reshape(groups, -1, size) @ prefix_key.mT, scaling)
+    joined = query.view(prefixes, -1, *query.shape[1:]).transpose(1, 2).reshape(prefixes, groups, -1, size)
+    weights, log_sum = _softmax(joined @ prefix_key.mT, scaling)
     on_prefix, log_sum = parted(weights.to(prefix_value.dtype) @ prefix_value), parted(log_sum)
     scores = query @ key.mT
     scores = scores.masked_fill(~mask.repeat(1, 1, heads // groups, 1), torch.finfo(scores.dtype).min)

@@ -27,7 +27,7 @@ _SMALLEST_SHRUNK_GRAPH = 8
 
 
 class StaticSequences:
-    """B sequences behind a shared prefix, with keys and values of their own.
+    """B sequences behind a shared prefix, or equal shares of them behind several, with keys and values of their own.
 
     Use: `begin`, `choose`, then `advance` as often as wanted; `keep` lets sequences go. Rows beyond `count` are there
     only in a graph, whose shape is fixed; what they hold means nothing.
@@ -86,9 +86,14 @@ class StaticSequences:
         return self._graphs is not None
 
     @property
+    def prefixes(self) -> int:
+        """V; the first of so many equal shares of the sequences stands behind the first prefix."""
+        return len(self.prefix[0][0])
+
+    @property
     def rows(self) -> int:
-        """Sequences that are computed: `count`, in a graph the next power of two."""
-        return min(rows_of_graph(self.count), self.capacity) if self.graphs else self.count
+        """Sequences that are computed: `count`, in a graph the next power of two behind each prefix."""
+        return self._rows_of(self.count) if self.graphs else self.count
 
     def begin(self, prefix: Sequence[LayerPrefix], tails: DynamicCache, present: Tensor, position: Tensor) -> None:
         """Starts sequences behind a prefix and their tails.
@@ -170,9 +175,12 @@ class StaticSequences:
         """Whether going on with so many sequences is a smaller computation."""
         if not self.graphs:
             return count < self.count
-        return self.rows > _SMALLEST_SHRUNK_GRAPH and rows_of_graph(count) < self.rows
+        return self.rows > _SMALLEST_SHRUNK_GRAPH and self._rows_of(count) < self.rows
 
     # Inside: nothing here waits for the host ----------------------------------------------------------------------
+
+    def _rows_of(self, count: int) -> int:
+        return min(self.prefixes * rows_of_graph(count // self.prefixes), self.capacity)
 
     def _states(self) -> tuple[Tensor, ...]:
         """What belongs to a sequence, but keys and values."""
@@ -279,13 +287,21 @@ def _fused_norm(norm: Qwen3VLTextRMSNorm, hidden: Tensor) -> Tensor:
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
 
 
+def left_padded(tails: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids int64 [B, n] and where they are, bool [B, n]."""
+    longest = max(len(tail) for tail in tails)
+    ids = torch.stack([F.pad(tail, (longest - len(tail), 0)) for tail in tails])
+    lengths = torch.tensor([len(tail) for tail in tails], device=ids.device)
+    return ids, torch.arange(longest, device=ids.device) >= longest - lengths[:, None]
+
+
 def rows_of_graph(count: int) -> int:
     """The next power of two: so few graphs serve all numbers of sequences."""
     return 1 << max(0, count - 1).bit_length()
 
 
 def _behind(prefix: Tensor, capacity: int, length: int) -> Tensor:
-    """Zeros [capacity, heads, length, size], as the prefix's keys or values [1, heads, P, size] are."""
+    """Zeros [capacity, heads, length, size], as the prefix's keys or values [V, heads, P, size] are."""
     return prefix.new_zeros(capacity, prefix.shape[1], length, prefix.shape[3])
 
 

@@ -103,10 +103,7 @@ class GRPOTrainer(SupervisedTrainer):
         in a list, which MONAI's handlers expect."""
         self.network.eval()
         places = range(idist.get_rank(), idist.get_world_size() * len(batchdata), idist.get_world_size())
-        rollouts = [
-            self.sampler(self.network, item, (engine.state.iteration, place))
-            for place, item in zip(places, batchdata, strict=True)
-        ]
+        rollouts = self.sampler.of_batch(self.network, batchdata, [(engine.state.iteration, place) for place in places])
         started = time.perf_counter()
         micro_batches = self._micro_batches(rollouts)
         for _ in range(self.num_iterations):

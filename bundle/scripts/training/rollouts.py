@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import ignite.distributed as idist
@@ -74,9 +75,12 @@ class RolloutSampler:
         draws_by_volume: the generator is set for each volume, by its own seed, the step, and the volume's place in the
             batch. So it does not matter which process samples, nor what it has sampled before.
         bf16: the language model under bfloat16 autocast, as in the update.
+        volumes_per_decoding: volumes of one size whose completions are written together, as many as memory holds. What
+            is drawn depends on it.
 
     Raises:
-        ValueError: num_generations below 2, or greedy sampling; in a call, a reward that is not a finite number.
+        ValueError: num_generations below 2, greedy sampling, or several volumes together that should have draws of
+            their own; in a call, a reward that is not a finite number.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class RolloutSampler:
         generator: torch.Generator | None = None,
         draws_by_volume: bool = False,
         bf16: bool = False,
+        volumes_per_decoding: int = 1,
     ) -> None:
         if num_generations < 2:
             raise ValueError(
@@ -102,9 +107,14 @@ class RolloutSampler:
         if draws_by_volume and generator is None:
             raise ValueError("draws_by_volume is true without a generator, whose seed it needs; give `generator`.")
         self.scale_advantages, self.generator, self.bf16 = scale_advantages, generator, bf16
+        if volumes_per_decoding < 1 or (draws_by_volume and volumes_per_decoding > 1):
+            raise ValueError(
+                f"volumes_per_decoding is {volumes_per_decoding}; give 1 or more, and 1 with `draws_by_volume`: "
+                "volumes that are decoded together share their draws."
+            )
         self._seed = generator.initial_seed() if draws_by_volume else None
+        self.volumes_per_decoding = volumes_per_decoding
 
-    @torch.no_grad()
     def __call__(self, network: VolumeLVLM, item: VolumeQueries, place: tuple[int, int] = (1, 0)) -> Rollouts:
         """G completions of each query of a volume, with their rewards and advantages.
 
@@ -113,19 +123,47 @@ class RolloutSampler:
             item: the volume and its K queries.
             place: the step, and where in its batch the volume is.
         """
-        started = time.perf_counter()
+        return self.of_batch(network, [item], [place])[0]
+
+    @torch.no_grad()
+    def of_batch(
+        self, network: VolumeLVLM, items: Sequence[VolumeQueries], places: Sequence[tuple[int, int]]
+    ) -> list[Rollouts]:
+        """The same of several volumes; as many of them together as `volumes_per_decoding` says."""
+        rollouts = []
+        for start in range(0, len(items), self.volumes_per_decoding):
+            part = slice(start, start + self.volumes_per_decoding)
+            started = time.perf_counter()
+            volumes, completions = self._sampled(network, items[part], places[start])
+            seconds = (time.perf_counter() - started) / len(volumes)
+            rollouts += map(partial(self._rewarded, sampling_seconds=seconds), items[part], volumes, completions)
+        return rollouts
+
+    def _sampled(
+        self, network: VolumeLVLM, items: Sequence[VolumeQueries], place: tuple[int, int]
+    ) -> tuple[list[EncodedVolume], list[list[list[Completion]]]]:
+        """The volumes, and for each query G completions."""
         if self._seed is not None:
             self.generator.manual_seed(zlib.crc32(f"{self._seed} {place}".encode()))
-        volume = network.encode(item.slices)
-        with torch.autocast(volume.prefix_ids.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            completions = network.generate(
-                volume,
-                item.texts,
+        volumes = [network.encode(item.slices) for item in items]
+        with torch.autocast(volumes[0].prefix_ids.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            return volumes, network.generate_many(
+                volumes,
+                [item.texts for item in items],
                 num_samples=self.num_generations,
                 sampling=self.sampling,
                 generator=self.generator,
             )
-        sampled = time.perf_counter()
+
+    def _rewarded(
+        self,
+        item: VolumeQueries,
+        volume: EncodedVolume,
+        completions: Sequence[Sequence[Completion]],
+        sampling_seconds: float,
+    ) -> Rollouts:
+        """What a volume's completions earn."""
+        started = time.perf_counter()
         # The same objects for all completions: that is how a reward knows that they share the volume.
         masks = [mask.cpu().numpy() for mask in item.masks]
         slices = item.slices.cpu()
@@ -147,8 +185,8 @@ class RolloutSampler:
             rewards=rewards,
             advantages=torch.stack([_advantages(group, self.scale_advantages) for group in rewards]),
             record=record,
-            sampling_seconds=sampled - started,
-            reward_seconds=time.perf_counter() - sampled,
+            sampling_seconds=sampling_seconds,
+            reward_seconds=time.perf_counter() - started,
         )
 
 

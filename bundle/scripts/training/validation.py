@@ -55,7 +55,7 @@ class AnchorEvaluator(SupervisedEvaluator):
 
     Args:
         device: of the network.
-        val_data_loader: yields lists of `VolumeQueries`.
+        val_data_loader: yields lists of `VolumeQueries`; those of a list are decoded together.
         network: a `VolumeLVLM`.
         val_handlers: as in MONAI.
         answer_form: of the answers.
@@ -84,8 +84,9 @@ class AnchorEvaluator(SupervisedEvaluator):
         """Completions and scores of one batch."""
         self.network.eval()
         scores: dict[str, list[float]] = {"format_rate": [], "R_a": [], "box_iou": [], "absent_accuracy": []}
-        for item in batchdata:
-            completions = self.network.generate(item.slices.to(self.state.device), item.texts)
+        slices = [item.slices.to(self.state.device) for item in batchdata]
+        by_volume = self.network.generate_many(slices, [item.texts for item in batchdata])
+        for item, completions in zip(batchdata, by_volume, strict=True):
             for (completion,), mask in zip(completions, item.masks, strict=True):
                 for name, value in score_anchor(completion.text, mask.numpy(), self.answer_form).items():
                     scores[name].append(value)
