@@ -78,7 +78,8 @@ def test_rollouts_of_several_volumes_are_those_of_the_seed(folder):
     assert ids != [[one.ids.tolist() for one in rollout.flat] for rollout in made(1)]  # other draws
     assert [rollout.item.case for rollout in rollouts] == ["case0", "case1", "case2"]
     assert [list(rollout.rewards.shape) for rollout in rollouts] == [[2, 3], [1, 3], [2, 3]]
-    vowels = VowelReward()(completions=[one.text for one in rollouts[2].flat])
+    masks = [mask.numpy() for mask in items[2].masks for _ in range(3)]
+    vowels = VowelReward()(completions=[one.text for one in rollouts[2].flat], masks=masks)
     assert rollouts[2].rewards.flatten().tolist() == pytest.approx(vowels)
 
 
