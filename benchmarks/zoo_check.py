@@ -203,6 +203,8 @@ def check_config(name: str) -> str:
     config = ConfigParser.load_config_files([str(file) for file in stack])
     with tempfile.TemporaryDirectory() as folder:
         small: dict[str, Any] = {key: value for key, value in SMALL.items() if key in config}
+        if config.get("num_slices") == 1:  # of images
+            del small["num_slices"]
         workflow = ConfigWorkflow(
             config_file=[str(file) for file in stack],
             meta_file=str(METADATA),
