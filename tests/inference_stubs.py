@@ -34,7 +34,7 @@ class CannedNetwork(nn.Module):
         self.shapes.append(tuple(slices.shape))
         return slices
 
-    def generate(self, volume, queries, *, num_samples=1, sampling=None):
+    def generate(self, volume, queries, *, num_samples=1, sampling=None, on_text=None):
         self.queries += queries
         if any("explode" in query for query in queries):
             raise ValueError("the stub exploded")
@@ -76,7 +76,7 @@ class SeveralAnswers(CannedNetwork):
         self.answers = answers
         self.asked: list[tuple[int, Sampling | None]] = []
 
-    def generate(self, volume, queries, *, num_samples=1, sampling=None):
+    def generate(self, volume, queries, *, num_samples=1, sampling=None, on_text=None):
         self.asked.append((num_samples, sampling))
         texts = self.answers[:1] if sampling is None else self.answers[1 : 1 + num_samples]
         return [[SimpleNamespace(text=text) for text in texts] for _ in queries]

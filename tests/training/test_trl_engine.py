@@ -121,7 +121,7 @@ def test_rewards_losses_gradients_and_weights_are_those_of_our_engine(path, volu
         train_handlers=[],
     )
     trainer.inferer = SimpleInferer()
-    trainer.add_event_handler("ITERATION_COMPLETED", lambda engine: steps.append(engine.state.output))
+    trainer.add_event_handler("ITERATION_COMPLETED", lambda engine: steps.append(engine.state.output[0]))
     trainer.run()
 
     logged = [entry for entry in trl.state.log_history if "loss" in entry]

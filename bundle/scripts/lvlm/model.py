@@ -210,8 +210,8 @@ class VolumeLVLM(nn.Module):
         *,
         num_samples: int = 1,
         sampling: Sampling | None = None,
-        generator: torch.Generator | None = None,
         on_text: Callable[[str], None] | None = None,
+        generator: torch.Generator | None = None,
     ) -> list[list[Completion]]:
         """Answers queries about a volume; the prefix is prefilled once for these and all later queries about it.
 

@@ -23,8 +23,8 @@ STATUS = {
 }
 """The status of a reason; those that are not named are 422."""
 
-REASONS = (*WEB_FAILURES, *SERVICE_FAILURES, *VOLUME_FAILURES, *QUERY_FAILURES)
-"""All that an answer can name."""
+REASONS = frozenset((*WEB_FAILURES, *SERVICE_FAILURES, *VOLUME_FAILURES, *QUERY_FAILURES))
+"""All that an answer can name; `too_large` says the same of a study as of an image."""
 
 
 class WebError(ReasonedError):
