@@ -18,15 +18,25 @@ INFERENCE = BUNDLE / "configs" / "inference.json"
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path, monkeypatch):
-    """A folder that knows nothing of the bundle: nothing of `scripts` is imported, or can be yet."""
+    """A folder that knows nothing of the bundle: nothing of `scripts` is imported, or can be yet.
+
+    What a test imports is forgotten behind it: a `scripts` found from inside the bundle has a relative path.
+    """
     folder = tmp_path / "elsewhere"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry).resolve() != BUNDLE])
-    for name in [name for name in sys.modules if name.split(".")[0] == "scripts"]:
+    for name in _imported():
         monkeypatch.delitem(sys.modules, name)
     sys.path_importer_cache.pop(".", None)  # which folder "." was in the test before
-    return folder
+    yield folder
+    for name in _imported():
+        del sys.modules[name]
+    sys.path_importer_cache.pop(".", None)
+
+
+def _imported():
+    return [name for name in sys.modules if name.split(".")[0] == "scripts"]
 
 
 @pytest.fixture
