@@ -130,32 +130,18 @@ def test_a_study_that_is_closed_gets_no_answer(service, study):
     assert wait_for(request).error["reason"] == "unknown_study"
 
 
-def test_a_cancelled_question_stops_while_it_is_written(service, study, asked, monkeypatch):
+@pytest.mark.parametrize("told_of", ["write", "propagate"])
+def test_a_cancelled_question_stops_at_the_next_token_or_slice(service, study, asked, monkeypatch, told_of):
     request = service.ask(study.owner, study.id, "the liver")
-    told, write = [], request.progress.write
+    told, tell = [], getattr(request.progress, told_of)
 
-    def stop_at_the_third(text):
-        told.append(text)
-        if len(told) == 3:
-            service.queue.cancel(request)
-        write(text)
-
-    monkeypatch.setattr(request.progress, "write", stop_at_the_third)
-    assert wait_for(request).state == "cancelled"
-    assert len(told) == 3 and study.masks() == []
-
-
-def test_a_cancelled_question_stops_between_slices(service, study, asked, monkeypatch):
-    request = service.ask(study.owner, study.id, "the liver")
-    told, propagate = [], request.progress.propagate
-
-    def stop_at_the_second(slices):
-        told.append(slices)
+    def stop_at_the_second(what):
+        told.append(what)
         if len(told) == 2:
             service.queue.cancel(request)
-        propagate(slices)
+        tell(what)
 
-    monkeypatch.setattr(request.progress, "propagate", stop_at_the_second)
+    monkeypatch.setattr(request.progress, told_of, stop_at_the_second)
     assert wait_for(request).state == "cancelled"
     assert len(told) == 2 and study.masks() == []
 
