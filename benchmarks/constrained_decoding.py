@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 from medvol_r1.datasets.phantom_volumes import PhantomVolumes
 from medvol_r1.datasets.volume_queries import VolumeQueries
-from medvol_r1.lvlm import decoding, static_sequences
+from medvol_r1.lvlm.decoding import static_sequences, writing
 from medvol_r1.lvlm.encoded_volume import hidden_states, prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
@@ -66,7 +66,7 @@ def answered(
         prefilled(model.base, volume)
         generator = torch.Generator().manual_seed(number)
         start = time.process_time()
-        with patched(decoding, counted), patched(static_sequences, counted):
+        with patched(writing, counted), patched(static_sequences, counted):
             answers = model.generate(volume, item.texts, sampling=sampling, generator=generator)
         seconds += time.process_time() - start
         for (answer,), target in zip(answers, item.masks, strict=True):

@@ -66,7 +66,7 @@ def module_name(path):
 
 
 MODULES = {module_name(path): path for path in SCRIPTS.rglob("*.py") if path.name != "__init__.py"}
-PACKAGES = sorted(path.parent.name for path in SCRIPTS.glob("*/__init__.py"))
+PACKAGES = sorted(module_name(path.parent) for path in SCRIPTS.rglob("*/__init__.py"))
 INFERENCE = {
     "command_line", "datasets.cases", "datasets.datalist", "datasets.volume_cases", "evaluator", "images", "inferer",
     "lvlm", "medsam2", "prompt_masks", "propagation", "report", "self_consistency", "service", "volume", "web",
@@ -197,12 +197,13 @@ def test_a_package_imports_only_rooms_above_it():
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_re_exports_only_its_own(package):
-    assert {room_of(name) for name in imported_modules(SCRIPTS / package / "__init__.py")} <= {package}
+    imported = imported_modules(SCRIPTS / package.replace(".", "/") / "__init__.py")
+    assert {name.rpartition(".")[0] for name in imported} <= {package}
 
 
 @pytest.mark.parametrize("folder", ["", *PACKAGES])
 def test_no_folder_of_code_is_crowded(folder):
-    assert len(list((SCRIPTS / folder).glob("*.py"))) <= 17, "make a room (CONTRIBUTING.md)"
+    assert len(list((SCRIPTS / folder.replace(".", "/")).glob("*.py"))) <= 17, "make a room (CONTRIBUTING.md)"
 
 
 def reached_from(name):
@@ -213,8 +214,8 @@ def reached_from(name):
         if module not in reached:
             reached.add(module)
             todo += imported_modules(MODULES[module])
-            package = SCRIPTS / room_of(module) / "__init__.py"
-            todo += imported_modules(package) if package.is_file() else ()
+            parents = (MODULES[module].parents[up] / "__init__.py" for up in range(module.count(".")))
+            todo += [imported for parent in parents for imported in imported_modules(parent)]
     return reached
 
 
@@ -295,7 +296,7 @@ def test_code_that_contributing_names_exists():
     for name in re.findall(r"`([a-z]\w*\.[\w.]+\w)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")):
         parts = name.split(".")
         if room_of(name) in PACKAGES or room_of(name) in MODULES:
-            module = next((head for n in (2, 1) if (head := ".".join(parts[:n])) in MODULES), None)
+            module = next((head for n in (3, 2, 1) if (head := ".".join(parts[:n])) in MODULES), None)
             assert module, f"{name} is no module"
             for defined in parts[module.count(".") + 1 :]:
                 source = MODULES[module].read_text(encoding="utf-8")

@@ -70,10 +70,15 @@ One flow, one direction of imports: each line may import those above it, never t
     lvlm.encoded_volume                   a volume as the language model reads it
     lvlm.sampling                         how the next token is chosen
     lvlm.language_model                   what is asked of a language model: where another one plugs in
-    lvlm.static_sequences                 sequences that grow in place, advanced by CUDA graphs
-    lvlm.decoding                         completions, token by token
+    lvlm.decoding.completion              what the model wrote
+    lvlm.decoding.cuda_graph              a token as one CUDA graph
+    lvlm.decoding.static_sequences        sequences that grow in place, advanced by such graphs
+    lvlm.decoding.memory                  how many sequences memory holds
+    lvlm.decoding.writing                 tokens, one after another
+    lvlm.decoding.decoder                 completions behind a volume's prefix
+    lvlm.decoding.several_volumes         completions of several volumes, written together
     lvlm.log_probs                        token log-probabilities of completions, packed and checked
-    lvlm.volume_batch                     completions of several volumes in one forward
+    lvlm.volume_batch                     the same of several volumes in one forward
     lvlm.model                            Qwen3-VL: generate, token log-probabilities
     lvlm.memory_plan                      what training at a given size needs
 

@@ -47,7 +47,7 @@ def test_vision_tokens_are_never_written(lvlm, slices):
 
 def test_decoding_in_turns_gives_the_same(lvlm, slices, monkeypatch):
     together = lvlm.generate(slices, QUERIES * 2)
-    monkeypatch.setattr("medvol_r1.lvlm.decoding._MAX_DECODED_TOGETHER", 1)
+    monkeypatch.setattr("medvol_r1.lvlm.decoding.memory._MAX_DECODED_TOGETHER", 1)
     one_by_one = lvlm.generate(slices, QUERIES * 2)
     assert [group[0].text for group in together] == [group[0].text for group in one_by_one]
 
@@ -106,3 +106,15 @@ def test_lora_trains_the_language_model_only_and_is_saved_alone(lvlm, slices, tm
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         VolumeLVLM("anywhere", **arguments)
+
+
+def test_what_is_not_a_form_or_cannot_be_constrained_is_refused(folder):
+    with pytest.raises(ValueError, match='constrained writes answers of the form "boxes", and answer_form is .image.'):
+        VolumeLVLM(str(folder), constrained=True, answer_form="image")
+    with pytest.raises(ValueError, match="answer_form is 'points'; legal are boxes, boxes_and_points, image"):
+        VolumeLVLM(str(folder), answer_form="points")
+
+
+def test_a_limit_without_room_for_an_answer_is_told_when_the_weights_are_read(folder):
+    with pytest.raises(ValueError, match="max_new_tokens is 12, but with `constrained`.*or `constrained` false"):
+        VolumeLVLM(str(folder), max_new_tokens=12, constrained=True).load()

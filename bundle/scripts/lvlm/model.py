@@ -19,7 +19,9 @@ from transformers import Qwen3VLForConditionalGeneration
 
 from ..anchor import AnswerForm, ParseFailure, boxes_1000_to_px, parse_completion
 from ..constrained.token_choices import TokenChoices, TokenTexts
-from .decoding import Completion, Decoder, KeptSequences, decode
+from .decoding.completion import Completion
+from .decoding.decoder import Decoder, KeptSequences, decode
+from .decoding.several_volumes import decode_volumes
 from .encoded_volume import EncodedVolume, LastVolume, VolumeEncoder
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .network_state import is_trained, what_weights_are
@@ -27,7 +29,7 @@ from .prompts import INSTRUCTIONS, PromptBuilder
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
-from .volume_batch import PackedQueries, batch_log_probs, decode_volumes
+from .volume_batch import PackedQueries, batch_log_probs
 from .weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..datasets.volume_queries import VolumeQueries
 from ..losses import group_advantages
-from ..lvlm.decoding import Completion
+from ..lvlm.decoding.completion import Completion
 from ..lvlm.encoded_volume import EncodedVolume
 from ..lvlm.model import VolumeLVLM
 from ..lvlm.sampling import Sampling

@@ -1,13 +1,12 @@
-import copy
-import logging
+"""Tokens one after another, against those of plain forwards."""
+
 from itertools import chain, pairwise
 
 import pytest
 import torch
 from medvol_r1.anchor import EvidenceAnchor, parse_completion
 from medvol_r1.constrained.token_choices import ConstrainedAnswer
-from medvol_r1.lvlm import decoding, encoded_volume, static_sequences
-from medvol_r1.lvlm.decoding import KeptSequences, decode
+from medvol_r1.lvlm.decoding import memory
 from medvol_r1.lvlm.encoded_volume import hidden_states
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
@@ -15,35 +14,6 @@ from scipy.stats import chisquare
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper
 
 QUERIES = ["the organ that secretes bile", "show both kidneys and nothing else", "the liver"]
-
-
-def test_completions_in_training_are_those_of_evaluation(folder, slices):
-    """Dropout, and gradient checkpointing, which takes the cache away while it trains."""
-    lvlm = VolumeLVLM(folder, max_new_tokens=8).add_lora(rank=4, alpha=8, dropout=0.5)
-    with torch.no_grad():
-        for name, weight in lvlm.named_parameters():
-            if "lora_" in name:
-                weight.normal_(std=0.3, generator=torch.Generator().manual_seed(0))
-    lvlm.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    expected = [group[0].ids.tolist() for group in lvlm.eval().generate(slices, QUERIES)]
-    lvlm.train()
-    assert [group[0].ids.tolist() for group in lvlm.generate(slices, QUERIES)] == expected
-    assert all(module.training for module in lvlm.modules())
-
-
-@pytest.mark.parametrize("together", [1, 4, 100])
-def test_a_completion_does_not_depend_on_its_neighbours(folder, slices, monkeypatch, together):
-    """Tails of other lengths, other sequences that end earlier: each is as if it were alone."""
-    lvlm = VolumeLVLM(folder, max_new_tokens=8)
-    assert len({len(lvlm.prompts.tail_ids(query)) for query in QUERIES}) == 3
-    alone = [lvlm.generate(slices, [query])[0][0].ids.tolist() for query in QUERIES]
-    end = lvlm.base.generation_config.eos_token_id = next(token for token in alone[1] if token not in alone[0])
-    alone = [ids[: ids.index(end) + 1] if end in ids else ids for ids in alone]
-    assert len(alone[1]) < len(alone[0])
-    monkeypatch.setattr(decoding, "_MAX_DECODED_TOGETHER", together)
-    groups = lvlm.generate(slices, QUERIES, num_samples=3)
-    assert [[completion.ids.tolist() for completion in group] for group in groups] == [[ids] * 3 for ids in alone]
-    assert lvlm.generate(slices, []) == []
 
 
 def test_log_probs_of_what_is_written_are_highest(folder, slices):
@@ -62,50 +32,6 @@ def test_log_probs_of_what_is_written_are_highest(folder, slices):
                     other[position] = token
                 mine, *theirs = lvlm.log_probs(volume, [query], [[written[: position + 1], *others]])[0]
                 assert all(other[-1] <= mine[-1] + limit for other in theirs)
-
-
-def test_writing_stops_at_the_end_token_or_the_limit(folder, slices):
-    lvlm = VolumeLVLM(folder, max_new_tokens=8)
-    ids = lvlm.generate(slices, QUERIES[:1])[0][0].ids.tolist()
-    stop = ids[3]
-    lvlm.base.generation_config.eos_token_id = [stop, 7]
-    (completion,) = lvlm.generate(slices, QUERIES[:1])[0]
-    first = ids.index(stop)
-    assert completion.ids.tolist() == ids[: first + 1] and completion.finished
-    assert completion.text == lvlm.prompts.tokenizer.decode(ids[:first])
-    lvlm.base.generation_config.eos_token_id = 7
-    (completion,) = lvlm.generate(slices, QUERIES[:1])[0]
-    assert completion.ids.tolist() == ids and not completion.finished
-
-
-def noting_shapes(monkeypatch):
-    """The list that the shape of each call's ids goes to."""
-    shapes = []
-
-    def noting(base, ids, positions, **arguments):
-        shapes.append(tuple(ids.shape))
-        for keys, values in arguments.get("prefix") or ():
-            assert len(keys) == len(values) == 1
-        return hidden_states(base, ids, positions, **arguments)
-
-    for module in (decoding, encoded_volume, static_sequences):
-        monkeypatch.setattr(module, "hidden_states", noting)
-    return shapes
-
-
-def test_prefix_and_queries_are_computed_once_and_the_prefix_is_never_repeated(folder, slices, monkeypatch):
-    shapes = noting_shapes(monkeypatch)
-    lvlm = VolumeLVLM(folder, max_new_tokens=3)
-    volume = lvlm.encode(slices)
-    lvlm.generate(volume, QUERIES, num_samples=2)
-    tail = max(len(lvlm.prompts.tail_ids(query)) for query in QUERIES)
-    assert shapes == [(1, len(volume.prefix_ids)), (3, tail), (6, 1), (6, 1)]
-    shapes.clear()
-    lvlm.generate(volume, QUERIES[:1])  # a later query: the prefix is there
-    assert shapes == [(1, len(lvlm.prompts.tail_ids(QUERIES[0]))), (1, 1), (1, 1)]
-
-
-# Static keys and values, graphs --------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -168,7 +94,7 @@ def test_draws_of_the_loop_follow_the_distribution(folder, slices, graphs_on_a_c
     lvlm = VolumeLVLM(folder, max_new_tokens=2)
     volume, sampling = lvlm.encode(slices), Sampling(0.5, top_k=4)
     tail = torch.tensor(lvlm.prompts.tail_ids(QUERIES[0]))
-    monkeypatch.setattr(decoding, "_MAX_DECODED_TOGETHER", 512)
+    monkeypatch.setattr(memory, "_MAX_DECODED_TOGETHER", 512)
     completions = lvlm.generate(
         volume, QUERIES[:1], num_samples=1500, sampling=sampling, generator=torch.Generator().manual_seed(0)
     )[0]
@@ -196,51 +122,12 @@ def test_draws_of_the_loop_follow_the_distribution(folder, slices, graphs_on_a_c
     assert chisquare(counts, shares.numpy() * sum(counts)).pvalue > 0.01
 
 
-def test_graphs_are_kept_for_a_shape_and_dropped_with_it(folder, slices, graphs_on_a_cpu):
-    lvlm = VolumeLVLM(folder, max_new_tokens=12)
-    lvlm.generate(slices, QUERIES)
-    lvlm.generate(slices.flip(0), QUERIES[:2])  # fewer rows find their graph, or make it, in the same buffers
-    lvlm.generate(slices, QUERIES)
-    kept = lvlm._kept_sequences._sequences
-    assert len(graphs_on_a_cpu) == 2 and kept.capacity == 4
-    lvlm.generate(slices[:2], QUERIES)  # a shorter prefix
-    assert lvlm._kept_sequences._sequences is not kept and len(graphs_on_a_cpu) == 3
-    kept = lvlm._kept_sequences._sequences
-    lvlm.add_lora(rank=4, alpha=8).generate(slices[:2], QUERIES)  # other weights
-    assert lvlm._kept_sequences._sequences is not kept
-    assert copy.deepcopy(lvlm)._kept_sequences._sequences is None
-
-
-def test_more_sequences_than_memory_holds_are_fewer_at_a_time(folder, slices, monkeypatch, caplog):
-    lvlm = VolumeLVLM(folder, max_new_tokens=8)
-    sampling, shapes = Sampling(1.0), noting_shapes(monkeypatch)
-    lvlm.generate(slices, QUERIES, num_samples=2, sampling=sampling)
-    assert max(shapes[2:]) == (6, 1) and not caplog.records
-    text = lvlm.base.config.text_config
-    tokens = max(len(lvlm.prompts.tail_ids(query)) for query in QUERIES) + 8
-    size = 8 * text.num_hidden_layers * text.num_key_value_heads * text.head_dim * tokens + 24 * text.vocab_size
-    monkeypatch.setattr(decoding, "_BYTES_ON_CPU", 2.5 * size)
-    shapes.clear()
-    with caplog.at_level(logging.WARNING):
-        groups = lvlm.generate(slices, QUERIES, num_samples=2, sampling=sampling)
-    assert [len(group) for group in groups] == [2, 2, 2]
-    assert max(shape for shape in shapes if shape[1] == 1) == (2, 1)
-    assert "6 completions" in caplog.text and "they are written 2 at a time" in caplog.text
-
-
 # Valid answers only ---------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def constrained(folder):
-    """Of this random network none of the answers is valid by itself."""
-    return VolumeLVLM(folder, max_new_tokens=80, constrained=True)
-
-
 @pytest.mark.parametrize("with_graphs", [False, True])
-def test_constrained_tokens_equal_those_written_plainly(constrained, slices, request, monkeypatch, with_graphs):
+def test_constrained_tokens_equal_those_written_plainly(constrained, slices, shapes, request, with_graphs):
     """Whatever their neighbours, and whether text without a choice is taken in together or, in a graph, one by one."""
-    shapes = noting_shapes(monkeypatch)
     if with_graphs:
         request.getfixturevalue("graphs_on_a_cpu")
     volume = constrained.encode(slices)
@@ -255,13 +142,6 @@ def test_constrained_tokens_equal_those_written_plainly(constrained, slices, req
     assert (steps < longest - 8) if not with_graphs else (steps == pytest.approx(longest, abs=4))
 
 
-def test_what_is_not_a_form_or_cannot_be_constrained_is_refused(folder):
-    with pytest.raises(ValueError, match='constrained writes answers of the form "boxes", and answer_form is .image.'):
-        VolumeLVLM(folder, constrained=True, answer_form="image")
-    with pytest.raises(ValueError, match="answer_form is 'points'; legal are boxes, boxes_and_points, image"):
-        VolumeLVLM(folder, answer_form="points")
-
-
 def test_constrained_completions_parse(constrained, slices):
     """Sampled ones too; the seed fixes them."""
     arguments = {"num_samples": 4, "sampling": Sampling(2.0, top_p=0.9)}
@@ -273,63 +153,6 @@ def test_constrained_completions_parse(constrained, slices):
     assert all(isinstance(parse_completion(text, len(slices)), EvidenceAnchor) for text in texts[0])
     assert all(isinstance(parse_completion(one.text, 2), EvidenceAnchor)
                for one in constrained.generate(slices[:2], QUERIES[:1], **arguments)[0])  # fmt: skip
-
-
-def test_runs_of_unequal_lengths_find_room(constrained, slices, monkeypatch):
-    """Gaps between them use the buffers up; then tokens are taken in one by one, and are the same."""
-    make = static_sequences.StaticSequences
-
-    def without_gaps(base, prefix, capacity, length, *arguments):
-        return make(base, prefix, capacity, length - 80, *arguments)
-
-    steps, answers, shapes = [], [], noting_shapes(monkeypatch)
-    for made in (make, without_gaps):
-        monkeypatch.setattr(decoding, "StaticSequences", made)
-        shapes.clear()
-        answers.append([group[0].ids.tolist() for group in constrained.generate(slices, QUERIES)])
-        steps.append(len(shapes))
-    assert answers[0] == answers[1] and steps[0] < steps[1]
-
-
-def test_a_limit_without_room_for_an_answer_is_told_when_the_weights_are_read(folder):
-    with pytest.raises(ValueError, match="max_new_tokens is 12, but with `constrained`.*or `constrained` false"):
-        VolumeLVLM(folder, max_new_tokens=12, constrained=True).load()
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_constrained_tokens_of_a_graph_equal_those_without(folder, slices):
-    lvlm = VolumeLVLM(folder, max_new_tokens=80, constrained=True).to("cuda")
-    volume = lvlm.encode(slices)
-    arguments = (lvlm.base, lvlm.prompts.tokenizer, volume, lvlm._tails(QUERIES, volume), 2, Sampling(), 80)
-    kept, choices = KeptSequences(), lvlm._choices_for(3)
-    plain, graph = (decode(*arguments, kept=there, choices=choices) for there in (None, kept))
-    ids = [[[one.ids.tolist() for one in group] for group in groups] for groups in (plain, graph)]
-    assert ids[0] == ids[1] and kept._sequences.graphs
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("adapter", [False, True])
-def test_tokens_of_a_graph_equal_those_without(folder, adapter):
-    lvlm = VolumeLVLM(folder, max_new_tokens=40).to("cuda")
-    if adapter:
-        lvlm.add_lora(rank=4, alpha=8)
-    kept = KeptSequences()
-    for seed in range(3):
-        volume = lvlm.encode(torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(seed)))
-        tails = lvlm._tails(QUERIES, volume)
-        arguments = (lvlm.base, lvlm.prompts.tokenizer, volume, tails, 4)
-        plain, graph = (decode(*arguments, Sampling(), 40, kept=there) for there in (None, kept))
-        for expected, found in zip(plain, graph, strict=True):
-            assert [one.ids.tolist() for one in found] == [one.ids.tolist() for one in expected]
-        for sampling in (Sampling(1.0), Sampling(0.9, top_p=0.9, top_k=50)):
-            runs = [
-                decode(*arguments, sampling, 40, torch.Generator("cuda").manual_seed(5), kept=kept) for _ in range(2)
-            ]
-            texts = [[one.text for group in run for one in group] for run in runs]
-            assert texts[0] == texts[1] and len(set(texts[0])) > 3
-    assert kept._sequences.graphs
 
 
 def test_the_entropy_is_that_of_the_next_token(folder, slices):

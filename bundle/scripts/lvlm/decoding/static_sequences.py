@@ -1,26 +1,23 @@
 """Sequences that grow in place: what a token changes stands at fixed addresses, so that a CUDA graph can advance it.
 
-On a GPU a token of a small batch is some thousand small kernels, and launching them one by one from Python takes many
-times longer than reading the weights once. A graph launches them all. On a CPU the same code runs without one.
+On a CPU the same code runs without one.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Cache, DynamicCache, Qwen3VLForConditionalGeneration, StaticLayer
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRMSNorm
 
-from .encoded_volume import hidden_states
-from .sampling import Sampling
-from .split_attention import LayerPrefix
+from ..encoded_volume import hidden_states
+from ..sampling import Sampling
+from ..split_attention import LayerPrefix
+from .cuda_graph import captured, fused_norms, rows_of_graph
 
 # Fewer rows than this cost what this many do: a token then is reading the weights. Another graph would not pay.
 _SMALLEST_SHRUNK_GRAPH = 8
@@ -240,7 +237,7 @@ class StaticSequences:
 
         try:
             with fused_norms(self.base):
-                self._graphs[rows] = _captured(rehearse, lambda: self._advance(rows, self.length))
+                self._graphs[rows] = captured(rehearse, lambda: self._advance(rows, self.length))
         except (RuntimeError, NotImplementedError) as error:
             self._graphs = None
             for values, old in zip(changed, before, strict=True):
@@ -268,25 +265,6 @@ class _GrowingLayer(StaticLayer):
         return self.keys[:, :, : self.max_cache_len], self.values[:, :, : self.max_cache_len]
 
 
-@contextmanager
-def fused_norms(network: nn.Module) -> Iterator[None]:
-    """Inside, each norm of the language model is torch's one kernel; transformers' eight are a third of a token's."""
-    norms = [module for module in network.modules() if isinstance(module, Qwen3VLTextRMSNorm)]
-    for norm in norms:
-        norm.forward = partial(_fused_norm, norm)
-    try:
-        yield
-    finally:
-        for norm in norms:
-            del norm.forward
-
-
-def _fused_norm(norm: Qwen3VLTextRMSNorm, hidden: Tensor) -> Tensor:
-    if hidden.dtype != norm.weight.dtype:  # under autocast; torch has no kernel for two types
-        return type(norm).forward(norm, hidden)
-    return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)
-
-
 def left_padded(tails: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids int64 [B, n] and where they are, bool [B, n]."""
     longest = max(len(tail) for tail in tails)
@@ -295,29 +273,6 @@ def left_padded(tails: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tens
     return ids, torch.arange(longest, device=ids.device) >= longest - lengths[:, None]
 
 
-def rows_of_graph(count: int) -> int:
-    """The next power of two: so few graphs serve all numbers of sequences."""
-    return 1 << max(0, count - 1).bit_length()
-
-
 def _behind(prefix: Tensor, capacity: int, length: int) -> Tensor:
     """Zeros [capacity, heads, length, size], as the prefix's keys or values [V, heads, P, size] are."""
     return prefix.new_zeros(capacity, prefix.shape[1], length, prefix.shape[3])
-
-
-def _captured(rehearse: Callable[[], None], advance: Callable[[], None]) -> torch.cuda.CUDAGraph:
-    """A graph of what `advance` launches. Libraries set themselves up in two rehearsals; a graph cannot hold that."""
-    kind = torch.get_autocast_dtype("cuda")
-    # Weights that autocast converted would be kept beyond the graph's reach, and go stale in training.
-    with torch.autocast("cuda", kind, enabled=torch.is_autocast_enabled("cuda"), cache_enabled=False):
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):
-                rehearse()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        # Only this thread: others, those of data loaders, may go on with the device.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            advance()
-    return graph

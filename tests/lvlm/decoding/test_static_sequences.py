@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from medvol_r1.lvlm import decoding, static_sequences
-from medvol_r1.lvlm.decoding import _begin
+from medvol_r1.lvlm.decoding import decoder, static_sequences
+from medvol_r1.lvlm.decoding.static_sequences import StaticSequences, left_padded
+from medvol_r1.lvlm.decoding.writing import begin
 from medvol_r1.lvlm.encoded_volume import prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
-from medvol_r1.lvlm.static_sequences import StaticSequences, left_padded, rows_of_graph
 
 QUERIES = ["the organ that secretes bile", "show both kidneys and nothing else", "the liver"]
 
@@ -20,26 +20,11 @@ def test_what_cannot_be_captured_goes_on_without(folder, slices, monkeypatch):
 
     lvlm = VolumeLVLM(folder, max_new_tokens=12)
     expected = [[one.ids.tolist() for one in group] for group in lvlm.generate(slices, QUERIES, num_samples=3)]
-    monkeypatch.setattr(static_sequences, "_captured", captured)
-    monkeypatch.setattr(decoding, "_has_graphs", lambda device: True)
+    monkeypatch.setattr(static_sequences, "captured", captured)
+    monkeypatch.setattr(decoder, "has_graphs", lambda device: True)
     with pytest.warns(RuntimeWarning, match="could not be captured as a CUDA graph.*not permitted"):
         groups = lvlm.generate(slices, QUERIES, num_samples=3)
     assert [[one.ids.tolist() for one in group] for group in groups] == expected
-
-
-@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", 0.1)])
-def test_fused_norms_compute_the_same(folder, slices, dtype, tolerance):
-    """Keys of the last layer have gone through all norms; bfloat16 has 8 bits, and three layers of random weights."""
-    lvlm = VolumeLVLM(folder, dtype=dtype)
-    expected = prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float()
-    calls = []
-    with pytest.MonkeyPatch.context() as patched, static_sequences.fused_norms(lvlm.base):
-        rms_norm = torch.nn.functional.rms_norm
-        patched.setattr(torch.nn.functional, "rms_norm", lambda *inputs: calls.append(1) or rms_norm(*inputs))
-        found = prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float()
-    assert len(calls) == 4 * 3 + 1  # two of a layer and one each of its queries and keys; one at the end
-    assert (found - expected).abs().mean() < tolerance * expected.abs().mean()
-    assert prefilled(lvlm.base, lvlm.encode_many([slices])[0])[-1][0].float().equal(expected)
 
 
 def test_memory_of_the_buffers(folder, slices, graphs_on_a_cpu):
@@ -59,10 +44,6 @@ def sequences_of(lvlm, volume, capacity, graphs=False):
     none = torch.tensor([], dtype=torch.long)
     prefix = prefilled(lvlm.base, volume)
     return StaticSequences(lvlm.base, prefix, capacity, 32, 8, Sampling(), none, none, graphs)
-
-
-def test_graphs_have_rows_of_powers_of_two():
-    assert [rows_of_graph(count) for count in (1, 2, 3, 4, 5, 8, 9, 40)] == [1, 2, 4, 4, 8, 8, 16, 64]
 
 
 def test_fewer_rows_are_worth_it_where_they_are_a_smaller_computation(folder, slices):
@@ -87,7 +68,7 @@ def test_those_that_are_kept_go_on_as_before(folder, slices):
         sequences = sequences_of(lvlm, volume, 3)
         ids, present = left_padded([torch.tensor(lvlm.prompts.tail_ids(query)) for query in QUERIES])
         first = int(volume.position_ids.max()) + 1
-        logits = _begin(sequences, sequences.prefix, first, ids, present, torch.arange(3))
+        logits = begin(sequences, sequences.prefix, first, ids, present, torch.arange(3))
         sequences.choose(logits, None)
         sequences.advance(None)
         sequences.keep(torch.tensor(kept))
