@@ -4,7 +4,8 @@
     python benchmarks/grpo_phases.py --before ../before --lvlm LVLM --medsam2 MEDSAM2
 
 Both checkouts do the same steps from the same weights and seed, in turns, each in a process of its own with one thread.
-Rewards and gradient norms must agree; they are printed.
+Rewards and gradient norms must agree; they are printed. `--before_bf16` gives the first its update in bfloat16, which
+all training had before a processor was asked whether it has that type.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PHASES = ("sampling", "reward", "update")
 
 
-def measure(lvlm: str, medsam2: str, steps: int) -> list[dict[str, float]]:
+def measure(lvlm: str, medsam2: str, steps: int, bf16: bool) -> list[dict[str, float]]:
     """CPU seconds of the phases of each step behind the first, its mean reward and gradient norm, in this process."""
     import torch
     from medvol_r1.datasets.phantom_volumes import PhantomVolumes
@@ -52,11 +53,12 @@ def measure(lvlm: str, medsam2: str, steps: int) -> list[dict[str, float]]:
         optimizer=torch.optim.AdamW(network.parameters(), lr=1e-5, weight_decay=0.0),
         loss_function=GRPOLoss(kl_coefficient=0.0),
         sampler=sampler,
-        bf16=False,
+        bf16=bf16,
     )
     found = []
     for batch in trainer.data_loader:
-        (output,) = trainer._iteration(trainer, batch)
+        output = trainer._iteration(trainer, batch)
+        (output,) = output if isinstance(output, list) else [output]  # a checkout of before gives it bare
         volumes = output["rollouts"]
         found.append(
             {
@@ -70,13 +72,13 @@ def measure(lvlm: str, medsam2: str, steps: int) -> list[dict[str, float]]:
     return found[1:]
 
 
-def of_checkout(root: Path, options: argparse.Namespace) -> list[dict[str, float]]:
+def of_checkout(root: Path, options: argparse.Namespace, bf16: bool) -> list[dict[str, float]]:
     """What `measure` says with the code of a checkout."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "medvol_r1").symlink_to(root.absolute() / "bundle" / "scripts")
         command = [sys.executable, __file__, "--lvlm", options.lvlm, "--medsam2", options.medsam2]
         run = subprocess.run(
-            [*command, "--steps", str(options.steps)],
+            [*command, "--steps", str(options.steps), *(["--before_bf16"] if bf16 else [])],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -89,14 +91,15 @@ def main() -> None:
     """The command of the module's head."""
     parser = argparse.ArgumentParser(description="Phases of a step of GRPO, before and after.")
     parser.add_argument("--before", type=Path, help="another checkout; without it this one is measured alone")
+    parser.add_argument("--before_bf16", action="store_true", help="that one (or one alone) updates in bfloat16")
     parser.add_argument("--lvlm", required=True, help="folder of the language model, a cold start")
     parser.add_argument("--medsam2", required=True, help="folder of the propagator")
     parser.add_argument("--steps", type=int, default=2, help="steps that count, of 256 rollouts (default 2)")
     options = parser.parse_args()
     if options.before is None:
-        print(json.dumps(measure(options.lvlm, options.medsam2, options.steps)))
+        print(json.dumps(measure(options.lvlm, options.medsam2, options.steps, options.before_bf16)))
         return
-    before, after = (of_checkout(root, options) for root in (options.before, ROOT))
+    before, after = of_checkout(options.before, options, options.before_bf16), of_checkout(ROOT, options, False)
     print("| | before | after | before / after |\n|---|---|---|---|")
     for phase in (*PHASES, "all"):
         parts = PHASES if phase == "all" else (phase,)
