@@ -244,6 +244,7 @@ One flow, one direction of imports: each line may import those above it, never t
     command_line.options                  its arguments
     command_line.queries_file             the file behind `--queries`
     command_line.asked_cases              every query of every image, as entries of a datalist
+    command_line.case_configs             which configs answer a case: those of volumes, of single images
     command_line.program                  the `medvol-r1` command
     command_line.__main__                 the same by `python -m`
 

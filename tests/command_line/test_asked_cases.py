@@ -1,5 +1,6 @@
 import os
 
+import numpy as np
 import pytest
 from medvol_r1.command_line.asked_cases import asked_cases, images_in
 
@@ -45,6 +46,20 @@ def test_a_folder_means_the_volumes_in_it(tmp_path):
         touch(tmp_path / other)
     assert images_in(str(tmp_path)) == wanted
     assert [entry["case"] for entry in asked_cases([str(tmp_path)], ["q"])] == ["B", "a", "c"]
+
+
+def test_a_folder_of_pictures_means_each_of_them_and_dicom_goes_before(tmp_path):
+    wanted = [touch(tmp_path / name) for name in ("a.png", "b.JPG")]
+    for other in ("notes.txt", ".hidden.png", "deeper/d.png"):
+        touch(tmp_path / other)
+    assert images_in(str(tmp_path)) == wanted
+    images = pytest.importorskip("dicom_images", reason="needs the extra `dicom`")
+    images.write_dicom(tmp_path / "mr.dcm", np.arange(48, dtype=np.uint16).reshape(6, 8))
+    assert images_in(str(tmp_path)) == [str(tmp_path)], "who reads it says what is missing"
+
+
+def test_a_folder_of_nothing_is_named_itself(tmp_path):
+    assert images_in(str(tmp_path)) == [str(tmp_path)]
 
 
 def test_a_folder_of_several_series_means_each_of_them(tmp_path):

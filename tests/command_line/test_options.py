@@ -40,11 +40,12 @@ def test_what_does_not_fit_together_is_said(arguments, message, capsys):
     assert ended.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_a_forgotten_query_is_not_the_last_image(tmp_path, capsys):
-    (tmp_path / "b.nii.gz").touch()
+@pytest.mark.parametrize("name", ["b.nii.gz", "b.PNG", "b.dcm"])
+def test_a_forgotten_query_is_not_the_last_image(tmp_path, capsys, name):
+    (tmp_path / name).touch()
     with pytest.raises(SystemExit):
-        parse(["a.nii.gz", str(tmp_path / "b.nii.gz")])
-    assert "b.nii.gz is a file; add a query" in capsys.readouterr().err
+        parse(["a.nii.gz", str(tmp_path / name)])
+    assert f"{name} is a file; add a query" in capsys.readouterr().err
 
 
 def test_the_exit_statuses_and_serve_stand_in_the_help(capsys):

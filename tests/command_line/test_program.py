@@ -3,6 +3,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import nibabel as nib
@@ -85,37 +86,70 @@ def test_overlays_are_taken_in_order(ct, tmp_path, run):
     assert evidence["status"] == "absent"
 
 
-@pytest.mark.parametrize("name", ["scan.png", "scan.jpg"])
-def test_a_picture_is_asked_as_it_is(tmp_path, monkeypatch, name):
-    monkeypatch.setattr("sys.path", list(sys.path))
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)).save(tmp_path / name)
-    stub = {"_target_": "inference_stubs.CannedNetwork", "completion": NO_BOX}
-    settings = {}
+@pytest.fixture
+def runs(monkeypatch):
+    """Notes what would be run, in place of running it: the configs' names, the settings, the cases asked."""
+    noted = []
 
-    def run_instead(configs, given):
-        settings.update(given)
-        return SimpleNamespace(rows=[], failures=[])
+    def run_instead(configs, settings):
+        with open(eval(settings["datalist"].removeprefix("$"))) as file:
+            asked = json.load(file)
+        noted.append(([Path(config).name for config in configs], [Path(c).parent.name for c in configs], settings))
+        rows = [{"case": case["case"], "image": case["image"]} for case in asked if "bad" not in case["case"]]
+        failures = [{"case": case["case"], "reason": "x"} for case in asked if "bad" in case["case"]]
+        return SimpleNamespace(rows=rows, failures=failures)
 
     monkeypatch.setattr(program, "_run", run_instead)
-    command_line.main(["--output_dir", str(tmp_path / "out"), str(tmp_path / name), "the kidney"])
-    assert settings["intensity"] == "full_range"
-    command_line.main(["--intensity", "percentiles", str(tmp_path / name), "the kidney"])
-    assert settings["intensity"] == "percentiles"
-    settings.clear()
-    (tmp_path / "overlay.json").write_text(json.dumps({"network_def": stub}))
-    command_line.main([str(tmp_path / name), "the kidney", "--config_file", str(tmp_path / "overlay.json")])
-    assert "intensity" not in settings, "an overlay says it itself"
+    return noted
+
+
+def write_picture(path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)).save(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["scan.png", "scan.jpg", "scan.tiff"])
+def test_a_picture_takes_the_configs_of_single_images(tmp_path, runs, name):
+    picture = write_picture(tmp_path / name)
+    (tmp_path / "mine.json").write_text("{}")
+    given = ["--intensity", "percentiles", "--answer_form", "boxes", "--lvlm_path", "$HOME"]
+    command_line.main([picture, "the kidney"])
+    command_line.main([picture, "the kidney", *given, "--config_file", str(tmp_path / "mine.json")])
+    (configs, folders, settings), (more, _, other) = runs
+    assert configs == ["inference.json", "inference.json"] and folders == ["configs", "umrg"]
+    assert not {"intensity", "answer_form", "lvlm_path"} & set(settings), "the configs say it"
+    assert more == [*configs, "mine.json"], "what the user names lies on top"
+    assert (other["intensity"], other["answer_form"]) == ("percentiles", "boxes")
+    assert eval(other["lvlm_path"].removeprefix("$")) == "$HOME"
+
+
+def test_pictures_and_volumes_are_mixed_each_kind_run_once_the_result_in_the_order_given(ct, tmp_path, runs, capsys):
+    (tmp_path / "pictures").mkdir()
+    pictures = [write_picture(tmp_path / "pictures" / name) for name in ("bad.png", "fine.png")]
+    nib.save(nib.load(ct), tmp_path / "z.nii.gz")
+    (tmp_path / "queries.txt").write_text("the liver\nboth kidneys\n", encoding="utf-8")
+    arguments = [str(tmp_path / "pictures"), str(ct), write_picture(tmp_path / "a.png"), str(tmp_path / "z.nii.gz")]
+    with pytest.raises(SystemExit) as ended:
+        command_line.main([*arguments, "--queries", str(tmp_path / "queries.txt"), "--json"])
+    assert ended.value.code == 3 and [folders[-1] for _, folders, _ in runs] == ["umrg", "configs"]
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["case"] for row in printed["cases"]] == (
+        ["fine", "fine_2", "some ct", "some ct_2", "a", "a_2", "z", "z_2"]
+    )
+    assert [row["case"] for row in printed["failures"]] == ["bad", "bad_2"]
+    assert [row["image"] for row in printed["cases"]][::2] == [pictures[1], *arguments[1:]]
 
 
 def test_a_picture_gets_a_mask_and_a_picture_of_its_evidence(run, tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "scan.png")
-    completion = '<think>Here.</think><answer>{"key_slice": 1, "bbox_2d_list": [[250, 250, 750, 750]]}</answer>'
+    write_picture(tmp_path / "scan.png")
+    answer = {"bbox": [250, 250, 750, 750], "points_1": [300, 300], "points_2": [500, 600]}
+    completion = f"<think>Here.</think><answer>{json.dumps(answer)}</answer>"
     network = {"_target_": "inference_stubs.CannedNetwork", "completion": completion}
     (tmp_path / "one.json").write_text(json.dumps({"network_def": network}))
     options = ["--config_file", str(tmp_path / "overlay.json"), str(tmp_path / "one.json")]
-    evidence = run(tmp_path / "scan.png", "the kidney", "--intensity", "full_range", *options)
-    assert evidence["status"] == "ok" and evidence["volume_ml"] is None
+    evidence = run(tmp_path / "scan.png", "the kidney", *options)
+    assert evidence["status"] == "ok" and evidence["volume_ml"] is None and evidence["slices_shown"] == 1
+    assert evidence["points_1000"] == [[[300, 300], [500, 600]]]
     mask = np.asarray(Image.open(tmp_path / "out" / "scan" / "scan_mask.png"))
     assert mask.shape == (40, 60) and set(np.unique(mask)) <= {0, 255}
     assert (mask > 0).sum() == evidence["voxels"]

@@ -100,9 +100,11 @@ def test_several_series_are_named_one_by_one(tmp_path):
     assert len({uid for path in named for uid in uids(path)}) == 3
 
 
-@pytest.mark.parametrize("write", [lambda folder: None, lambda folder: (folder / "x.dcm").touch()])
-def test_a_folder_without_several_series_is_named_itself(tmp_path, write):
-    write(tmp_path)
+def test_a_folder_with_something_of_dicom_is_named_itself_and_one_without_not(tmp_path):
+    assert named_series(str(tmp_path)) == []
+    (tmp_path / "notes.txt").touch()
+    assert named_series(str(tmp_path)) == []
+    (tmp_path / "x.dcm").touch()
     assert named_series(str(tmp_path)) == [str(tmp_path)]
 
 

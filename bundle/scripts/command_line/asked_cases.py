@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..datasets.datalist import LONGEST_NAME, name_of_image, unique_name
+from ..images.picture_file import is_picture
 from ..volume.dicom_headers import named_series
 
 _ENDINGS = (".nii", ".nii.gz")
@@ -16,7 +17,7 @@ def asked_cases(images: Sequence[str], queries: Sequence[str]) -> list[dict[str,
     """The entries of a datalist, all queries of an image behind each other: the model then encodes it once.
 
     Args:
-        images: paths of volumes, and of folders that hold several, see `images_in`.
+        images: paths of volumes and single images, and of folders that hold several, see `images_in`.
         queries: texts, each asked about each image.
 
     Returns:
@@ -34,16 +35,13 @@ def asked_cases(images: Sequence[str], queries: Sequence[str]) -> list[dict[str,
 
 
 def images_in(path: str) -> list[str]:
-    """The volumes that a path means: a file itself; of a folder its NIfTI files in the order of their names, or, where
-    it has none, its CT series."""
+    """The volumes and images that a path means: a file itself; of a folder its NIfTI files in the order of their names,
+    or, where it has none, its CT series, or, where nothing of it is DICOM, its pictures."""
     if not os.path.isdir(path):
         return [path]
-    files = [entry.path for entry in os.scandir(path) if entry.is_file() and _is_nifti(entry.name)]
-    return sorted(files) or named_series(path)
-
-
-def _is_nifti(name: str) -> bool:
-    return name.lower().endswith(_ENDINGS) and not name.startswith(".")
+    files = sorted(entry.path for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith("."))
+    volumes = [file for file in files if file.lower().endswith(_ENDINGS)]
+    return volumes or named_series(path) or list(filter(is_picture, files)) or [path]
 
 
 def _names(paths: Sequence[str]) -> list[str]:

@@ -11,6 +11,9 @@ _USAGE = """medvol-r1 IMAGE [IMAGE ...] QUERY [options]
        medvol-r1 --datalist FILE [options]
        medvol-r1 serve [--help]"""
 
+# Of what is asked about, never of a question.
+_ENDINGS = (".nii", ".nii.gz", ".dcm", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif")
+
 _EPILOG = """exit status:
   0  every case was answered
   1  nothing was asked, or the run broke off
@@ -38,7 +41,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         if len(options.images) < 2:
             parser.error("give an image and a query, several images and --queries FILE, or --datalist FILE")
         options.query = options.images.pop()
-        if options.query.lower().endswith((".nii", ".nii.gz")) and Path(options.query).is_file():
+        if options.query.lower().endswith(_ENDINGS) and Path(options.query).is_file():
             parser.error(f"the query comes last, and {options.query} is a file; add a query, or --queries FILE")
     elif not options.images:
         parser.error("--queries asks about images; name one or more of them")
@@ -49,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="medvol-r1",
         usage=_USAGE,
-        description="Segment what a query asks for in a CT volume.",
+        description="Segment what a query asks for in a CT volume or an image.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -57,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         "inputs",
         nargs="*",
         metavar="IMAGE ... QUERY",
-        help="CTs in HU: .nii, .nii.gz, the folder of a DICOM series, or a folder of such files or series; "
-        "then what to find, in words",
+        help="CTs in HU: .nii, .nii.gz, the folder of a DICOM series; single images: PNG, JPEG, TIFF, DICOM; or a "
+        "folder of such files or series; then what to find, in words",
     )
     parser.add_argument("--queries", metavar="FILE", help="ask each line of a text, or each text of a JSON list")
     parser.add_argument("--datalist", metavar="FILE", help='a JSON list of {"image", "query", "label"?, "case"?}')
@@ -74,7 +77,14 @@ def _parser() -> argparse.ArgumentParser:
         "--intensity",
         choices=("ct", "percentiles", "full_range"),
         help="what voxel values are: HU, or any scale (MR, ultrasound, PET: percentiles); default: what the configs "
-        "say, and full_range where all images are pictures (PNG, JPEG, TIFF)",
+        "say, ct for volumes and full_range for single images",
+    )
+    parser.add_argument("--lvlm_path", metavar="FOLDER", help="the language model; default: what the configs say")
+    parser.add_argument(
+        "--answer_form",
+        choices=("boxes", "boxes_and_points", "image"),
+        help="in which the language model was trained to answer; default: what the configs say, boxes for volumes and "
+        "image for single images",
     )
     parser.add_argument("--device", help="auto, cpu, cuda or cuda:N; default: what the configs say")
     parser.add_argument("--traceback", action="store_true", help="show where an error comes from")

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..command_arguments import literal
 from .options import parse
@@ -18,6 +18,13 @@ from .queries_file import read_queries
 
 SOME_FAILED = 3
 """Exit status when cases could not be processed."""
+
+
+class _Answered(NamedTuple):
+    """What became of the cases, see `CaseWriter`."""
+
+    rows: list[dict[str, Any]]
+    failures: list[dict[str, str]]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,14 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _check_files([*options.images, *options.config_file, *(path for path in named if path is not None)])
     try:
         with redirect_stdout(sys.stderr) if options.json else nullcontext(), _datalist(options) as datalist:
-            writer = _answered(options, bundle_root, datalist)
+            answered = _answered(options, bundle_root, datalist)
     except Exception as error:
         if options.traceback:
             raise
         raise SystemExit(f"medvol-r1: {_innermost(error)}\n(--traceback shows where)") from error
     if options.json:
-        print(json.dumps({"cases": writer.rows, "failures": writer.failures}, indent=2, ensure_ascii=False))
-    if writer.failures:
+        print(json.dumps({"cases": answered.rows, "failures": answered.failures}, indent=2, ensure_ascii=False))
+    if answered.failures:
         raise SystemExit(SOME_FAILED)
 
 
@@ -108,24 +115,40 @@ def _datalist(options: argparse.Namespace) -> Iterator[str]:
         yield str(path)
 
 
-def _answered(options: argparse.Namespace, bundle_root: Path, datalist: str) -> Any:
-    """Runs the cases; the `CaseWriter`, which knows what became of each."""
-    paths = {"bundle_root": str(bundle_root), "datalist": datalist, "output_dir": options.output_dir}
-    if options.device is not None:
-        paths["device"] = options.device
-    settings: dict[str, Any] = {key: literal(text) for key, text in paths.items()}
-    from ..images.picture_file import is_picture  # here: --help and a mistyped path need no numpy
+def _answered(options: argparse.Namespace, bundle_root: Path, datalist: str) -> _Answered:
+    """Runs the cases, those that take the same configs together."""
+    from ..datasets.datalist import read_datalist  # here: --help and a mistyped path need no torch
+    from .case_configs import lists_by_configs
 
-    only_pictures = options.images and not options.config_file and all(map(is_picture, options.images))
-    intensity = options.intensity or ("full_range" if only_pictures else None)
-    if intensity is not None:
-        settings["intensity"] = intensity
+    cases = read_datalist(datalist)
+    with tempfile.TemporaryDirectory() as folder:
+        lists = lists_by_configs(cases, folder)
+        if len(lists) == 1:
+            lists = dict.fromkeys(lists, datalist)  # as the user wrote it
+        writers = []
+        for names, path in lists.items():
+            configs = [*(str(bundle_root / "configs" / name) for name in names), *options.config_file]
+            writers.append(_run(configs, _settings(options, bundle_root, path)))
+    place = {case["case"]: number for number, case in enumerate(cases)}
+    found = ([one for writer in writers for one in getattr(writer, name)] for name in _Answered._fields)
+    return _Answered(*(sorted(those, key=lambda one: place[one["case"]]) for those in found))
+
+
+def _settings(options: argparse.Namespace, bundle_root: Path, datalist: str) -> dict[str, Any]:
+    """What the user has said, by key of the configs."""
+    texts = {"bundle_root": str(bundle_root), "datalist": datalist, "output_dir": options.output_dir}
+    named = {key: getattr(options, key) for key in ("device", "lvlm_path")}
+    texts |= {key: text for key, text in named.items() if text is not None}
+    settings: dict[str, Any] = {key: literal(text) for key, text in texts.items()}
+    chosen = {key: getattr(options, key) for key in ("intensity", "answer_form")}
+    settings |= {key: choice for key, choice in chosen.items() if choice is not None}
     if options.save_dicom_seg is not None:
         settings["save_dicom_seg"] = options.save_dicom_seg == "True"
-    return _run([str(bundle_root / "configs" / "inference.json"), *options.config_file], settings)
+    return settings
 
 
 def _run(configs: list[str], settings: dict[str, Any]) -> Any:
+    """The `CaseWriter` of a run, which knows what became of each case."""
     from monai.bundle import ConfigWorkflow  # here: it takes ten seconds, and --help does not need it
 
     config_root = Path(configs[0]).parent

@@ -42,6 +42,7 @@ _KEYWORDS = (
     *(*_OF_SERIES, "FrameOfReferenceUID", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", *_GROUPS),
 )
+_NOT_DICOM = "files that are not DICOM"
 _ENDINGS = (".dcm", ".dicom", ".ima")
 # Series that an error lists, and characters of a text that it shows.
 _MOST_LISTED = 20
@@ -128,12 +129,15 @@ def named_series(folder: str) -> list[str]:
 
     Returns:
         Where several may be meant, the axial ones, or all where none is: the folder of each that has one to itself, a
-        file of the others. Else the folder itself: who reads it finds its one series, or says what is wrong.
+        file of the others. Else the folder itself: who reads it finds its one series, or says what is wrong. Nothing
+        where no DICOM file is.
     """
     try:
-        series = _ct_images(folder, subfolders=True)[0] if has_pydicom else {}
+        series, others = _ct_images(folder, subfolders=True) if has_pydicom else ({}, Counter())
     except VolumeError:
         return [folder]
+    if not series and set(others) <= {_NOT_DICOM}:
+        return []
     meant = _meant(series)
     if len(meant) < 2:
         return [folder]
@@ -200,7 +204,7 @@ def _ct_images(folder: str | os.PathLike, subfolders: bool) -> tuple[dict[str, l
     for path in tqdm(list(_files(folder, subfolders)), desc="DICOM headers", unit="file", leave=False, delay=5):
         header = read_header(path)
         if header is None:
-            others["files that are not DICOM"] += 1
+            others[_NOT_DICOM] += 1
             continue
         kind = str(header.file_meta.get("MediaStorageSOPClassUID") or header.get("SOPClassUID") or "")
         if kind == _DICOMDIR:

@@ -35,7 +35,15 @@ from .nifti_file import open_nifti, read_planes
 from .voxel_values import doubt_of_hu, looks_like_hu, rounded_labels
 from .windows import CT, checked_intensity
 
-__all__ = ["VOLUME_FAILURES", "LoadVolumed", "VolumeError", "nifti_stem", "read_slices", "read_volume"]
+__all__ = [
+    "VOLUME_FAILURES",
+    "LoadVolumed",
+    "VolumeError",
+    "is_single_image",
+    "nifti_stem",
+    "read_slices",
+    "read_volume",
+]
 
 
 class LoadVolumed(MapTransform):
@@ -171,6 +179,12 @@ def with_channels(voxels: np.ndarray) -> np.ndarray:
     return voxels if voxels.ndim == 4 else voxels[None]
 
 
+def is_single_image(path: str | os.PathLike) -> bool:
+    """Whether a file is an image of its own, not a volume: a picture, or a DICOM file of another class than CT, whose
+    files mean their series."""
+    return is_picture(path) or os.path.isfile(path) and is_dicom(path) and not is_ct(path)
+
+
 def has_spacing(path: str | os.PathLike) -> bool:
     """Whether a file says how large its voxels are: a picture does not, nor do some DICOM images."""
     if is_picture(path):
@@ -202,7 +216,7 @@ def _opened(path: str | os.PathLike, is_label: bool, intensity: str) -> _Opened:
             )
         return _of_image(path, partial(read_picture, path, is_label=is_label))
     if is_dicom(path) and not is_label:
-        if intensity != CT and not is_ct(path):
+        if intensity != CT and is_single_image(path):
             return _of_image(path, partial(read_dicom_image, path))
         series = find_series(path)
         return _Opened(Grid(series.shape, series.affine, series.path), np.dtype(np.float32), series.read_planes)
