@@ -5,7 +5,9 @@ One flow, one direction of imports: each line may import those above it, never t
     errors                                bad input with a reason from a closed list; what to tell of a failure
     command_arguments                     texts of a command line, as they were written
     json_list                             a list that a user wrote as JSON
-    anchor                                the answer: key slice, boxes, points; parsing, formatting, 0-1000 codec
+    anchor.evidence_anchor                a key slice, boxes and points; why a text is none
+    anchor.codec                          boxes and points in pixels, and from 0 to 1000
+    anchor.answer                         text to an anchor, and back
     slice_prompt                          where propagation starts: boxes and points on a slice
     metrics                               visibility of the key slice, matched box IoU, DSC and IoU of masks
     device                                which device to compute on, and whether in bfloat16
@@ -103,7 +105,11 @@ One flow, one direction of imports: each line may import those above it, never t
     prompt_masks                          the masks of many prompts on one volume
     self_consistency                      several answers to a query, their agreement, one given
     inferer                               the chain as a MONAI inferer
-    rewards                               R_f, R_a, R_s, R_c of completions, and their weighted sum
+    rewards.contract                      what a reward is given and gives
+    rewards.answers                       what completions answer, beside their masks
+    rewards.evidence                      R_f, R_a, R_s
+    rewards.consistency                   R_c
+    rewards.composite                     their weighted sum
     losses                                GRPO: advantages in a group, clipped surrogate with KL
 
     umrg.marks                            a box and two points on a single image

@@ -1,6 +1,5 @@
 import json
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,13 +7,9 @@ from medvol_r1.anchor import (
     FAILURE_REASONS,
     EvidenceAnchor,
     ParseFailure,
-    boxes_1000_to_px,
-    boxes_px_to_1000,
     format_completion,
     parse_answer,
     parse_completion,
-    points_1000_to_px,
-    points_px_to_1000,
     split_think,
 )
 
@@ -25,7 +20,6 @@ def answer(body: str, think: str = "why") -> str:
 
 GOOD = '{"key_slice": 3, "bbox_2d_list": [[1, 2, 30, 40]]}'
 ANCHOR = EvidenceAnchor(2, ((1, 2, 30, 40),))
-
 ACCEPTED = [
     (answer(GOOD), ANCHOR),
     (f"  <think>\n</think>\n\n<answer> {GOOD} </answer>\n", ANCHOR),
@@ -34,7 +28,6 @@ ACCEPTED = [
     (answer('{"key_slice": 1, "bbox_2d_list": []}'), EvidenceAnchor(0, ())),  # "not present"
     (answer('{"key_slice": 10, "bbox_2d_list": [[0, 0, 1000, 1000]]}'), EvidenceAnchor(9, ((0, 0, 1000, 1000),))),
 ]
-
 REFUSED = [
     (None, "not_text"),
     ("", "missing_tag"),
@@ -99,7 +92,6 @@ WITH_POINTS = [
     (with_points("[]", "[]"), EvidenceAnchor(2, ())),
     (answer('[{"slice": 3, "bbox_2d_list": [], "point_2d_list": [[[5, 6]]]}]'), EvidenceAnchor(2, (), (((5, 6),),))),
 ]
-
 POINTS_REFUSED = [
     ("boxes_and_points", with_points("[]", "null"), "wrong_schema"),
     ("boxes_and_points", with_points("[[1, 2, 30, 40]]", "[[5, 6]]"), "point_not_two_integers"),
@@ -244,71 +236,3 @@ def test_format_and_parse_are_inverse_for_an_image(box, points):
 def test_format_refuses_a_tag_in_the_reasoning():
     with pytest.raises(ValueError, match="must not hold"):
         format_completion(ANCHOR, think="so </think><answer>")
-
-
-@pytest.mark.parametrize(
-    "key_index, boxes_1000, message",
-    [
-        (-1, (), "key_index"),
-        (True, (), "key_index"),
-        (0, ((0, 0, 0, 5),), "0, 0, 0, 5"),
-        (0, ((0, 0, 5, 1001),), "1001"),
-        (0, ((0.0, 0, 5, 5),), "0.0"),
-        (0, ((0, 0, 1, 1),) * 17, "at most 16"),
-    ],
-)
-def test_an_anchor_is_valid_by_construction(key_index, boxes_1000, message):
-    with pytest.raises(ValueError, match=message):
-        EvidenceAnchor(key_index, boxes_1000)
-
-
-@pytest.mark.parametrize(
-    "anchor_boxes, points, message",
-    [
-        ((BOX,), (((5, 6),), ((5, 6),)), "2 lists of points for 1 boxes"),
-        ((), ((),), "an object without a box and without points"),
-        ((BOX,), (((5, 1001),),), "1001"),
-        ((BOX,), (((5, 6.0),),), "6.0"),
-        ((), (((5, 6),) * 17,), "at most 16"),
-    ],
-)
-def test_an_anchor_with_points_is_valid_by_construction(anchor_boxes, points, message):
-    with pytest.raises(ValueError, match=message):
-        EvidenceAnchor(0, anchor_boxes, points)
-
-
-def test_no_points_are_said_in_one_way():
-    assert EvidenceAnchor(2, (BOX, BOX), ((), ())) == EvidenceAnchor(2, (BOX, BOX))
-    assert EvidenceAnchor(2, ()).is_absent and not EvidenceAnchor(2, (), (((5, 6),),)).is_absent
-
-
-def test_codec_of_points_golden():
-    # 96 columns, 48 rows: the centre of column 24 is 24.5 * 1000 / 96 = 255.2, of row 12 12.5 * 1000 / 48 = 260.4
-    assert points_px_to_1000([[24.5, 12.5], [0, 0], [96, 48]], height=48, width=96) == (
-        (255, 260),
-        (0, 0),
-        (1000, 1000),
-    )
-    np.testing.assert_allclose(points_1000_to_px([(250, 750)], height=48, width=96), [[24, 36]])
-    assert points_px_to_1000([], 48, 96) == () and points_1000_to_px([], 48, 96).shape == (0, 2)
-
-
-def test_codec_golden():
-    # 96 columns, 48 rows: x * 1000 / 96, y * 1000 / 48, rounded. 24/96 = .25, 36/48 = .75, 95/96 = .98958
-    assert boxes_px_to_1000([[24, 12, 95, 36]], height=48, width=96) == ((250, 250, 990, 750),)
-    np.testing.assert_allclose(boxes_1000_to_px([(250, 250, 1000, 750)], height=48, width=96), [[24, 12, 96, 36]])
-    assert boxes_px_to_1000([], 48, 96) == ()
-    assert boxes_1000_to_px([], 48, 96).shape == (0, 4)
-    # a box thinner than half a unit keeps one unit, also at the far edge
-    thin = [[10, 10, 10.1, 10.1], [4096, 0, 4096, 4096]]
-    assert boxes_px_to_1000(thin, 4096, 4096) == ((2, 2, 3, 3), (999, 0, 1000, 1000))
-
-
-@given(st.integers(8, 1000), st.integers(8, 1000), st.data())
-def test_codec_round_trip_on_pixel_edges(height, width, data):
-    x1, y1 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
-    x2, y2 = data.draw(st.integers(x1 + 1, width)), data.draw(st.integers(y1 + 1, height))
-    back = boxes_1000_to_px(boxes_px_to_1000([[x1, y1, x2, y2]], height, width), height, width)
-    # half a unit of rounding, in pixels
-    tolerance = np.array([width, height, width, height]) / 2000 + 1e-9
-    assert np.all(np.abs(back[0] - [x1, y1, x2, y2]) <= tolerance)
