@@ -18,6 +18,7 @@ from medvol_r1.datasets.datalist import read_datalist
 from medvol_r1.queries.own_targets import read_own_targets
 from miniature_data_sets import save, save_pair, volume, write_abdomenct_1k, write_ct_org, write_kits23
 from other_bundle import write_spleen_bundle
+from PIL import Image
 from tiny_models import save_random_models
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -161,7 +162,9 @@ def test_medreasoner(root, monkeypatch):
 
 
 def test_terminal(root, monkeypatch):
+    Image.fromarray(np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)).save(root / "image.png")
     run_all(DOCS / "terminal.md", monkeypatch)
+    assert (root / "output/image/image_mask.png").is_file()
     assert (root / "bundle/output/phantom_liver/phantom_liver_mask.nii.gz").is_file()
 
 
