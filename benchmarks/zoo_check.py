@@ -42,6 +42,7 @@ NOT_HERE = {
     "multi_gpu.json": "torchrun; tests/training/test_distributed.py",
     "prepare.json": "a data set, and it has no network; tests/preparation",
     "propagator_clips.json": "what stage 1 wrote; tests/propagator_training",
+    "propagator_points.json": "32 pixels, for it goes on the shipped weights; tests/propagator_training",
     "propagator_long_clips.json": "what stage 2 wrote; tests/propagator_training",
     "qwen3vl_4b.json": "Qwen3-VL's weights; tests/test_configs.py",
     "qwen3vl_4b_grpo.json": "Qwen3-VL's weights; tests/test_configs.py",

@@ -198,6 +198,7 @@ One flow, one direction of imports: each line may import those above it, never t
     propagator_training.clips             clips around objects, for the propagator
     propagator_training.labelled_volumes  volumes on disk with label maps, to cut clips from
     propagator_training.clip_network      the same steps over a clip, for training
+    propagator_training.point_network     box and points on single slices, to train what a point means
     propagator_training.loss              loss of a clip
     propagator_training.pictures          propagated masks in TensorBoard
     propagator_training.evaluator         engine that scores a propagator

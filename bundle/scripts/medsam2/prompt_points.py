@@ -14,7 +14,8 @@ from torch import Tensor
 from ..slice_prompt import SlicePrompt
 
 _CORNERS = (2, 3)
-_IN_OBJECT = 1
+IN_OBJECT = 1
+"""Label of a point in the object."""
 
 
 class PromptPoints(NamedTuple):
@@ -38,7 +39,7 @@ class PromptPoints(NamedTuple):
         """Of a prompt of one object: float64, N = 1, in pixels of the slice."""
         corners = [(x, y) for box in prompt.boxes_xyxy_px for x, y in (box[:2], box[2:])]
         points = [point for of_object in prompt.points_xy_px for point in of_object]
-        labels = (*_CORNERS[: len(corners)], *[_IN_OBJECT] * len(points))
+        labels = (*_CORNERS[: len(corners)], *[IN_OBJECT] * len(points))
         return cls(torch.tensor([[*corners, *points]], dtype=torch.float64), labels)
 
     @property
