@@ -208,6 +208,7 @@ One flow, one direction of imports: each line may import those above it, never t
     demo_models.phantom_slices            their slices with the labels of each cell
     demo_models.tiny_lvlm                 builds the small demo model
     demo_models.demo_lvlm                 builds the language model that finds organs on real CT, untrained
+    demo_models.image_lvlm                that of single images, untrained: a part of another one
     demo_models.frames                    parts of a volume, moved and in other grey values
     demo_models.patient_archive           head-and-neck CT in one file
     demo_models.archived_patients         its patients, to validate on

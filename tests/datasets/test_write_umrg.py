@@ -64,3 +64,14 @@ def test_the_same_images_come_as_a_list(miniature, tmp_path):
         assert (entry["type"], entry["target"]) == (row["extra_info"]["modality"], row["extra_info"]["category"])
         marks = true_marks(read_picture(entry["label"], is_label=True).pixels[0] > 0)
         assert entry["marks"]["bbox"] == marks.box.tolist()
+
+
+def test_an_image_may_be_asked_several_things(tmp_path):
+    once, often = (read_datalist(write_images(tmp_path / str(n), "train", 3, 48, n), TRAINING) for n in (1, 4))
+    assert [entry["case"] for entry in often][:2] == ["train_0", "train_0_2"] and 3 < len(often) <= 12
+    for first in once:
+        ((same, *further),) = [[e for e in often if e["patient"] == first["case"]]]
+        assert (same["query"], same["marks"]) == (first["query"], first["marks"])
+        assert {entry["image"] for entry in further} == {same["image"]}
+        sizes = [np.count_nonzero(read_picture(entry["label"], is_label=True).pixels) for entry in further]
+        assert min(sizes, default=12) >= 12

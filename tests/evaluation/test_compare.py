@@ -35,6 +35,17 @@ def test_differences_are_paired(tmp_path):
     assert "second - first" in tables(compared) and "| `organs` | DSC | 8 | 0.350 | 0.450 | 0.100" in tables(compared)
 
 
+def test_marks_of_single_images_are_compared_where_both_have_them(tmp_path):
+    first, second = (
+        [row(str(n), 0.5, marks_iou=n / 10, point_dice=point_dice) for n in range(4)] for point_dice in (0.2, 0.3)
+    )
+    plain = [row(str(n), 0.5) for n in range(4)]
+    compared = compare(read(tmp_path, "a", first), read(tmp_path, "b", second), BOOTSTRAP)["groups"]["all"]
+    assert compared["marks_iou"]["first"]["value"] == pytest.approx(0.15)
+    assert compared["point_dice"]["difference"]["value"] == pytest.approx(0.1)
+    assert "marks_iou" not in compare(first := read(tmp_path, "c", plain), first, BOOTSTRAP)["groups"]["all"]
+
+
 def test_only_cases_in_both_are_compared_and_the_others_are_counted(tmp_path):
     first = [row("a", 0.5), row("b", 0.1)]
     second = [row("a", 0.7), row("c", 0.1), row("d", 0.1)]

@@ -31,6 +31,8 @@ parquet, _ = optional_import("pyarrow.parquet")
 
 _SUPERCATEGORIES = {"organs": "abdominal organ", "whole_body": "organ of the trunk", "renal": "kidney and lesion"}
 _SLICES_OF_A_PHANTOM = 8
+_TYPES = tuple(kind for kind in TYPES if kind != "H")  # an answer of the form "image" cannot say that nothing is there
+_SPECK = 12  # pixels; fewer are no target of a further question
 
 
 def write_umrg(output_dir: str | Path, train: int, test: int, size: int = 96) -> Path:
@@ -59,16 +61,16 @@ def write_umrg(output_dir: str | Path, train: int, test: int, size: int = 96) ->
 
 
 class _Sample(NamedTuple):
-    """A question about the slice of a phantom that shows the most of its target."""
+    """Questions, with the masks [H, W] that answer them, about the slice of a phantom that shows the most of the first
+    one's target."""
 
     picture: np.ndarray
-    mask: np.ndarray
-    query: Query
+    questions: list[tuple[Query, np.ndarray]]
     modality: str
     supercategory: str
 
 
-def write_images(output_dir: str | Path, split: str, count: int, size: int = 96) -> str:
+def write_images(output_dir: str | Path, split: str, count: int, size: int = 96, questions: int = 1) -> str:
     """Writes the same images as PNG beside a list of cases, without tables.
 
     Args:
@@ -76,6 +78,7 @@ def write_images(output_dir: str | Path, split: str, count: int, size: int = 96)
         split: "train", "validation" or "test".
         count: how many.
         size: rows and columns of an image.
+        questions: about each image at most; the first one is that of the tables.
 
     Returns:
         The path of the list, `<split>.json`.
@@ -87,59 +90,66 @@ def write_images(output_dir: str | Path, split: str, count: int, size: int = 96)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for number, seed in enumerate(seeds_of(split, count)):
-        sample = _sample(seed, number, split, size)
+        sample = _sample(seed, number, split, size, questions)
         name = f"{split}_{number}"
         (folder / f"{name}.png").write_bytes(_png(sample.picture))
-        (folder / f"{name}_mask.png").write_bytes(_png(sample.mask.astype(np.uint8) * 255))
-        anchor = true_anchor({}, sample.mask[None])
-        stated = (*anchor.boxes_xyxy_1000, *anchor.points_xy_1000[0]) if anchor else ()
-        entries.append(
-            {
-                "image": f"{name}.png",
-                "label": f"{name}_mask.png",
-                "query": sample.query.text,
-                "case": name,
-                "target": sample.query.target,
-                "type": sample.modality,
-                "subset": sample.supercategory,
-                "marks": dict(zip(IMAGE_KEYS, map(list, stated), strict=True)),
-            }
-        )
+        for place, (query, mask) in enumerate(sample.questions):
+            case = f"{name}_{place + 1}" if place else name
+            (folder / f"{case}_mask.png").write_bytes(_png(mask.astype(np.uint8) * 255))
+            anchor = true_anchor({}, mask[None])
+            stated = (*anchor.boxes_xyxy_1000, *anchor.points_xy_1000[0]) if anchor else ()
+            entries.append(
+                {
+                    "image": f"{name}.png",
+                    "label": f"{case}_mask.png",
+                    "query": query.text,
+                    "case": case,
+                    "patient": name,
+                    "target": query.target,
+                    "type": sample.modality,
+                    "subset": sample.supercategory,
+                    "marks": dict(zip(IMAGE_KEYS, map(list, stated), strict=True)),
+                }
+            )
     path = folder / f"{split}.json"
     path.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
     return str(path)
 
 
-def _sample(seed: int, number: int, split: str, size: int) -> _Sample:
+def _sample(seed: int, number: int, split: str, size: int, questions: int = 1) -> _Sample:
     rng = np.random.default_rng(seed)
     subset = SUBSETS[number % len(SUBSETS)]
     modality = MODALITIES[number % len(MODALITIES)]
     phantom = make_phantom(seed, subset, shape=(size, size, _SLICES_OF_A_PHANTOM), canonical=True)
     label = phantom.label.transpose(2, 1, 0)
-    ((query, target),) = sample_queries(label, subset, split, 1, rng, types=[kind for kind in TYPES if kind != "H"])
+    ((query, target),) = sample_queries(label, subset, split, 1, rng, types=_TYPES)
     index = int(np.count_nonzero(target, axis=(1, 2)).argmax())
     picture = look_of(modality, phantom.image[:, :, index].T, rng)
-    return _Sample(picture, target[index], query, modality, _SUPERCATEGORIES[subset])
+    shown = label[index : index + 1]
+    further = sample_queries(shown, subset, split, questions - 1, rng, types=_TYPES)
+    seen = [(query, mask[0]) for query, mask in further if np.count_nonzero(mask) >= _SPECK]
+    return _Sample(picture, [(query, target[index]), *seen], modality, _SUPERCATEGORIES[subset])
 
 
 def _row(seed: int, number: int, split: str, size: int) -> dict[str, Any]:
     """A row of a table; box and points in pixels of the image."""
     sample = _sample(seed, number, split, size)
-    rows, columns = np.nonzero(sample.mask)
+    ((query, mask),) = sample.questions
+    rows, columns = np.nonzero(mask)
     truth = {
         "bbox_2d": [int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1],
-        "point_2d": inner_points(sample.mask).tolist(),
+        "point_2d": inner_points(mask).tolist(),
     }
     return {
         "data_source": "umrg",
         "images": [{"bytes": _png(sample.picture), "path": None}],
-        "masks": [{"bytes": _png(sample.mask.astype(np.uint8) * 255), "path": None}],
-        "prompt": [{"role": "user", "content": f"<image>{sample.query.text}"}],
+        "masks": [{"bytes": _png(mask.astype(np.uint8) * 255), "path": None}],
+        "prompt": [{"role": "user", "content": f"<image>{query.text}"}],
         "reward_model": {"style": "rule", "ground_truth": json.dumps(truth)},
         "extra_info": {
             "id": f"{split}_{number}",
             "supercategory": sample.supercategory,
-            "category": sample.query.target,
+            "category": query.target,
             "modality": sample.modality,
         },
     }

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 
 from .bootstrap import ClusterBootstrap
+from .columns import MARKS
 from .tables import interval, plain, table
 
 MEASURES = ("DSC", "IoU", "NSD", "R_a", "box_iou", "format_ok")
-"""Columns of `per_query.csv` that are compared."""
+"""Columns of `per_query.csv` that are compared; of single images those of box and points as well."""
 
 # Two runs of one datalist agree on the volume of a target to this many ml; more means other labels or another grid.
 _SAME_VOLUME_ML = 1e-6
@@ -130,7 +131,8 @@ def _compared(pairs: Sequence[tuple[Mapping[str, str], Mapping[str, str]]], boot
     present = [pair for pair in pairs if pair[0]["present"] == "True"]
     absent = [pair for pair in pairs if pair[0]["present"] == "False"]
     compared = {}
-    for measure in MEASURES:
+    marked = all(row.get(MARKS[0]) for pair in present for row in pair)
+    for measure in (*MEASURES, *(MARKS if present and marked else ())):
         known = [pair for pair in present if pair[0][measure] and pair[1][measure]]
         values = np.array([[_number(row[measure]) for row in pair] for pair in known]).reshape(-1, 2)
         if measure == "DSC":
