@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from golden_medsam2 import write_official_checkpoint
 from hypothesis import settings
 
 # A loaded machine is not a wrong result.
@@ -29,6 +30,12 @@ def pytest_configure(config):
 def bundle_on_path(monkeypatch):
     """Configs find the folder `scripts` as they do in a bundle's run; and `sys.path` is as before afterwards."""
     monkeypatch.setattr(sys, "path", [str(Path(__file__).resolve().parents[1] / "bundle"), *sys.path])
+
+
+@pytest.fixture(scope="session")
+def official_checkpoint(tmp_path_factory) -> Path:
+    """MedSAM2's weights in the official form, see `golden_medsam2`."""
+    return write_official_checkpoint(tmp_path_factory.mktemp("official"))
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import pickle
 
 import pytest
-from medvol_r1.errors import ReasonedError, failure_of
+from medvol_r1.errors import ReasonedError, failure_of, message_of
 from medvol_r1.volume.io import VolumeError
 from medvol_r1.volume.query_text import QueryError
 
@@ -31,3 +31,11 @@ def test_the_reason_is_that_of_the_typed_error_within_the_wrapping():
     assert failure_of(error, "a")["reason"] == "not_text"
     error = chained(RuntimeError("applying transform"), KeyError("image"))
     assert failure_of(error, "a") == {"case": "a", "reason": "KeyError", "message": "'image'"}
+
+
+def test_the_message_is_that_of_our_code():
+    """MONAI's wrapping is taken off, not what our own error was caused by."""
+    own = chained(ValueError("the list is empty"), OSError("low"))
+    assert message_of(chained(RuntimeError("instantiating"), RuntimeError("applying"), own)) == "the list is empty"
+    assert message_of(chained(RuntimeError("out of memory"))) == "out of memory"
+    assert message_of(KeyboardInterrupt()) == "KeyboardInterrupt"

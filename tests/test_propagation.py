@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from golden_medsam2 import GOLDEN, write_official_checkpoint
+from golden_medsam2 import GOLDEN
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.slice_features import preprocess
 from medvol_r1.medsam2.steps import attend, decode
@@ -19,11 +19,6 @@ from transformers.models.sam2_video.processing_sam2_video import Sam2VideoProces
 SIZE = (40, 56)  # H, W of the small volumes
 BOXES = [[5, 6, 30, 28], [20.5, 10, 50, 39], [0, 0, 56, 40]]
 POINTS = [[[12, 11], [20.5, 20]], [], [[40, 30]]]
-
-
-@pytest.fixture(scope="module")
-def official_checkpoint(tmp_path_factory):
-    return write_official_checkpoint(tmp_path_factory.mktemp("official"))
 
 
 @pytest.fixture(scope="module")

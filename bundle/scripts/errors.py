@@ -27,6 +27,14 @@ class ReasonedError(ValueError):
         return type(self), (self.reason, str(self))
 
 
+def message_of(error: BaseException) -> str:
+    """What our code said, without MONAI's wrapping: the message of the first error in the chain that is no
+    RuntimeError, or of the last one; the type where there is no message."""
+    while error.__cause__ is not None and isinstance(error, RuntimeError):
+        error = error.__cause__
+    return str(error) or type(error).__name__
+
+
 def failure_of(error: BaseException, case: str) -> dict[str, str]:
     """What to tell of an error: `case`, `reason` and `message`.
 

@@ -1,7 +1,7 @@
 """MedVol-R1 in 3D Slicer: a question about the loaded CT becomes a segmentation with its evidence.
 
-A scripted module that talks to `medvol-r1 serve` by its HTTP API; how to install it: bundle/docs/slicer.md. `Client`
-needs nothing but Python, so that it can be tested without Slicer.
+A scripted module that talks to `medvol-r1 serve` by its HTTP API; how to install it: bundle/docs/monai_label.md.
+`Client` needs nothing but Python, so that it can be tested without Slicer.
 """
 
 from __future__ import annotations

@@ -6,15 +6,10 @@ import shutil
 
 import pytest
 import torch
-from golden_medsam2 import official_state_dict, write_official_checkpoint
+from golden_medsam2 import official_state_dict
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.weights import WeightFileError, convert_official_state_dict, load_medsam2, t512_config
 from safetensors.torch import load_file, save_file
-
-
-@pytest.fixture(scope="module")
-def official_checkpoint(tmp_path_factory):
-    return write_official_checkpoint(tmp_path_factory.mktemp("official"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from golden_medsam2 import write_official_checkpoint
 from medvol_r1.datasets.datalist import DatalistError
 from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.weights import load_medsam2
@@ -208,15 +207,15 @@ def test_a_list_takes_the_place_of_shapes_and_phantoms(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_official_layout_is_fine_tuned_with_its_encoder_frozen(tmp_path, monkeypatch):
+def test_the_official_layout_is_fine_tuned_with_its_encoder_frozen(official_checkpoint, tmp_path, monkeypatch):
     """Random weights in the official file's form: 512 pixels, 39 million parameters."""
-    official = write_official_checkpoint(tmp_path)
-    trained = fine_tune(tmp_path, monkeypatch, medsam2_path=str(official), val_interval=2)
-    names = changed(load_medsam2(official), trained)
+    trained = fine_tune(tmp_path, monkeypatch, medsam2_path=str(official_checkpoint), val_interval=2)
+    names = changed(load_medsam2(official_checkpoint), trained)
     encoder = ("vision_encoder.", "mask_decoder.conv_s0.", "mask_decoder.conv_s1.")
     assert names and not any(name.startswith(encoder) for name in names)
     assert {name.split(".")[0] for name in names} >= {"mask_decoder", "memory_attention", "memory_encoder"}
     written = load_medsam2(tmp_path / "run" / "model")
     assert written.image_size == 512
-    assert any(name.startswith("mask_decoder.transformer") for name in changed(load_medsam2(official), written))
+    names = changed(load_medsam2(official_checkpoint), written)
+    assert any(name.startswith("mask_decoder.transformer") for name in names)
     shutil.rmtree(tmp_path / "run")  # 700 MB

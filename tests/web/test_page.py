@@ -25,6 +25,8 @@ pytest.importorskip("fastapi", reason="FastAPI is not installed: pip install -e 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from inference_stubs import NO_BOX, ONE_BOX  # noqa: E402
+from medvol_r1.service.study import LONGEST_NAME  # noqa: E402
+from medvol_r1.volume.query_text import MAX_CHARACTERS  # noqa: E402
 from medvol_r1.web.api import create_app  # noqa: E402
 from page_pictures import CHROMIUM, chromium, open_study, started_server  # noqa: E402
 from service_runs import SETTINGS, SHAPE, small_service, write_study  # noqa: E402
@@ -395,6 +397,14 @@ def test_masks_are_hidden_and_deleted(page):
     page.get_by_role("button", name="Yes, delete the liver").click()
     playwright.expect(page.locator("#masks")).to_be_hidden()
     playwright.expect(page.locator("#history")).to_contain_text("deleted")
+
+
+def test_no_more_can_be_written_than_the_service_takes(page):
+    length = "(field) => field.maxLength"
+    assert page.get_by_label("What do you look for?").evaluate(length) == MAX_CHARACTERS
+    answered(page, "the liver")
+    page.get_by_role("button", name="Rename the liver").click()
+    assert page.get_by_label("New name of the liver").evaluate(length) == LONGEST_NAME
 
 
 def test_a_file_is_uploaded_and_a_bad_one_refused_in_words(new_page, service, tmp_path):

@@ -9,8 +9,7 @@ from pathlib import Path
 from ..datasets.datalist import LONGEST_NAME, name_of_image, unique_name
 from ..images.picture_file import is_picture
 from ..volume.dicom_headers import named_series
-
-_ENDINGS = (".nii", ".nii.gz")
+from ..volume.nifti_file import NIFTI_ENDINGS
 
 
 def asked_cases(images: Sequence[str], queries: Sequence[str]) -> list[dict[str, str]]:
@@ -40,7 +39,7 @@ def images_in(path: str) -> list[str]:
     if not os.path.isdir(path):
         return [path]
     files = sorted(entry.path for entry in os.scandir(path) if entry.is_file() and not entry.name.startswith("."))
-    volumes = [file for file in files if file.lower().endswith(_ENDINGS)]
+    volumes = [file for file in files if file.lower().endswith(NIFTI_ENDINGS)]
     return volumes or named_series(path) or list(filter(is_picture, files)) or [path]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..command_arguments import literal
+from ..errors import message_of
 from .options import parse
 from .queries_file import read_queries
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if options.traceback:
             raise
-        raise SystemExit(f"medvol-r1: {_innermost(error)}\n(--traceback shows where)") from error
+        raise SystemExit(f"medvol-r1: {message_of(error)}\n(--traceback shows where)") from error
     if options.json:
         print(json.dumps({"cases": answered.rows, "failures": answered.failures}, indent=2, ensure_ascii=False))
     if answered.failures:
@@ -169,10 +170,3 @@ def _run(configs: list[str], settings: dict[str, Any]) -> Any:
         print(f"medvol-r1: {ended}", file=sys.stderr)
     workflow.finalize()
     return writer
-
-
-def _innermost(error: BaseException) -> str:
-    """What our code said, without MONAI's wrapping: the error that names a reason, or the last of the chain."""
-    while error.__cause__ is not None and isinstance(error, RuntimeError):
-        error = error.__cause__
-    return str(error) or type(error).__name__

@@ -114,7 +114,7 @@ def _unpaired(images: list[Path], labels: list[Path]) -> tuple[str, str] | None:
     """Why the files of an id are no pair, if they are not."""
     for files in (images, labels):
         if len(files) > 1:
-            return "duplicate_case", f"{_listed(map(str, files))} are the same case; remove all but one"
+            return "duplicate_case", f"{listed(map(str, files))} are the same case; remove all but one"
     if not labels:
         return "no_label", f"{images[0]} has no label map"
     if not images:
@@ -154,7 +154,7 @@ def refuse_if_nothing(found: Found, folder: Path, expected: str) -> Found:
     ):  # fmt: skip
         hits = [name for name in names if pattern.search(name)]
         if hits:
-            raise LayoutError(reason, f"dataset_dir {folder} holds {_listed(hits)}: {advice}. Expected: {expected}")
+            raise LayoutError(reason, f"dataset_dir {folder} holds {listed(hits)}: {advice}. Expected: {expected}")
     if found.left_out:
         told = "; ".join(left.message for left in found.left_out[:2])
         raise LayoutError(
@@ -162,13 +162,18 @@ def refuse_if_nothing(found: Found, folder: Path, expected: str) -> Found:
             f"dataset_dir {folder} has {len(found.left_out)} cases of which none is complete, for example: {told}. "
             f"Expected: {expected}",
         )
-    held = _listed(names) if names else "no files"
+    held = listed(names) if names else "no files"
     raise LayoutError(
         "wrong_folder", f"dataset_dir {folder} holds {held}. Expected: {expected}. Correct `dataset_dir` or `dataset`"
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str], most: int = _MOST_NAMED) -> str:
+    """The first of some names, and how many more there are.
+
+    >>> listed("abcd", most=2)
+    'a, b and 2 more'
+    """
     names = list(names)
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

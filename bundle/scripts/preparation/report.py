@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from ..layouts.found_cases import LeftOut
+from ..layouts.found_cases import LeftOut, listed
 from .splits import PatientSplit
 
 _MOST_NAMED = 12
@@ -75,7 +75,7 @@ def _labels(prepared: Prepared) -> str:
                 count += bool(parts)
                 sizes += [sum(parts)] if parts and record["spacing_mm"] else []
                 without += [] if parts else [record["case"]]
-        rows.append((name, count, _range(sizes), f"{len(without)}: {_some(without)}" if without else "0"))
+        rows.append((name, count, _range(sizes), f"{len(without)}: {listed(without, _MOST_NAMED)}" if without else "0"))
     return "## Labels\n\n" + _table(("label", "cases", "ml, median (range)", "not in view"), rows)
 
 
@@ -138,11 +138,6 @@ def _questions(prepared: Prepared) -> str:
 def _notes(prepared: Prepared) -> str:
     rows = [(record["case"], note) for record in prepared.records for note in record["notes"]]
     return "## Notes\n\n" + _table(("case", "note"), rows) if rows else ""
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

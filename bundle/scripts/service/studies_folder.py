@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..volume.dicom_headers import is_dicom
+from ..volume.nifti_file import NIFTI_ENDINGS
 from .failures import ServiceError
-
-NIFTI_ENDINGS = (".nii", ".nii.gz")
 
 
 class Available(NamedTuple):

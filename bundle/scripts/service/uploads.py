@@ -12,8 +12,8 @@ from tempfile import mkdtemp
 from threading import Lock
 from typing import BinaryIO
 
+from ..volume.nifti_file import NIFTI_ENDINGS
 from .failures import ServiceError
-from .studies_folder import NIFTI_ENDINGS
 
 _BLOCK = 2**20
 # The end of a zip archive (APPNOTE 4.3.16), and what an entry of its list of files takes, names of 200 characters.

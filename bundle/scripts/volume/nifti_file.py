@@ -14,6 +14,8 @@ import numpy as np
 
 from .failures import VolumeError
 
+NIFTI_ENDINGS = (".nii", ".nii.gz")
+
 
 def open_nifti(path: str | os.PathLike) -> nib.Nifti1Pair:
     """The file as nibabel's image, voxels not yet read.

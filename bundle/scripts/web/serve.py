@@ -16,6 +16,8 @@ from pathlib import Path
 import fastapi  # noqa: F401  (what is missing is said before anything slow is imported)
 import uvicorn
 
+from ..errors import message_of
+
 BUNDLE_ROOT = Path(__file__).resolve().parents[2]
 KEY_VARIABLE = "MEDVOL_R1_KEY"
 
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         configs = [BUNDLE_ROOT / "configs" / "inference.json", *options.config_file]
         service = started_service(configs, BUNDLE_ROOT, options.studies, round(options.memory * 2**30))
     except Exception as error:
-        raise SystemExit(f"medvol-r1 serve: {_innermost(error)}") from error
+        raise SystemExit(f"medvol-r1 serve: {message_of(error)}") from error
     hosts = LOOPBACK if _is_loopback(options.host) else ("*",)
     config = uvicorn.Config(
         create_app(service, key, hosts),
@@ -94,12 +96,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _innermost(error: BaseException) -> str:
-    while error.__cause__ is not None and isinstance(error, RuntimeError):
-        error = error.__cause__
-    return str(error) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ export class Ask {
     this.root = root;
     this.session = session;
     this.listener = listener;
-    this.question = element("textarea", { id: "question", rows: 2, maxLength: 4000, placeholder: "for example: the organ that makes bile" });
+    this.question = element("textarea", { id: "question", rows: 2, maxLength: session.limits.query_characters, placeholder: "for example: the organ that makes bile" });
     this.question.onkeydown = (event) => {
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();

@@ -60,7 +60,7 @@ async function readAbout() {
 
 async function start() {
   const about = await readAbout();
-  const session = new Session(about.windows);
+  const session = new Session(about.windows, about.limits);
   const viewer = new Viewer(part("viewer"), session);
   const onStudy = (study) => session.open(study);
   const chooser = new StudyChooser(part("studies"), (study) => {

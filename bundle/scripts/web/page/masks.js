@@ -60,7 +60,7 @@ export class Masks {
   }
 
   #nameField(mask) {
-    const field = element("input", { class: "mask-name", value: mask.name, maxLength: 100, "aria-label": `New name of ${mask.name}` });
+    const field = element("input", { class: "mask-name", value: mask.name, maxLength: this.session.limits.name_characters, "aria-label": `New name of ${mask.name}` });
     field.onkeydown = (event) => {
       if (event.key === "Enter") this.#rename(mask, field.value.trim());
       if (event.key === "Escape") this.#ask({});

@@ -23,9 +23,13 @@ export class Session extends EventTarget {
   /** {key_slice, boxes} of the chosen mask as changed by a person; equal to the mask's own until then. */
   draft = evidenceOf(null);
 
-  /** @param {{name: string, low: number, high: number}[]} windows what every study can be looked at with. */
-  constructor(windows) {
+  /**
+   * @param {{name: string, low: number, high: number}[]} windows what every study can be looked at with.
+   * @param {{query_characters: number, name_characters: number}} limits of the service.
+   */
+  constructor(windows, limits) {
     super();
+    this.limits = limits;
     this.presets = windows;
     this.windows = windows;
     this.window = windows[0];
