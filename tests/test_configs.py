@@ -1,5 +1,6 @@
 """Every JSON under bundle/configs: what it names exists, fits its signature, and makes a complete workflow."""
 
+import configparser
 import inspect
 import json
 import re
@@ -174,8 +175,13 @@ def test_the_versions_of_the_metadata_are_the_tested_ones():
     named = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
     for package, key in named.items():
         assert metadata[key] == tested[package]
-    for package, version in metadata["required_packages_version"].items():
+    required = metadata["required_packages_version"]
+    for package, version in required.items():
         assert version == tested[package], package
+    setup = configparser.ConfigParser()
+    setup.read(BUNDLE.parent / "setup.cfg", encoding="utf-8")
+    installed = {re.match(r"[\w-]+", line)[0] for line in setup["options"]["install_requires"].split()}
+    assert set(required) == installed - set(named)
 
 
 def test_the_network_fits_the_metadata(weights):

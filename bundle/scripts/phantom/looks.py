@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
+from ..volume.windows import HUWindow
+
 Look = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-_WINDOW_HU = (-160.0, 240.0)
+_WINDOW = HUWindow((-160.0, 240.0))
 
 
 def look_of(modality: str, slice_hu: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -27,9 +29,7 @@ def look_of(modality: str, slice_hu: np.ndarray, rng: np.random.Generator) -> np
     """
     if modality not in _LOOKS:
         raise ValueError(f"modality is {modality!r}; {', '.join(MODALITIES)} are legal")
-    low, high = _WINDOW_HU
-    grey = np.clip((slice_hu - low) / (high - low), 0.0, 1.0)
-    return np.rint(np.clip(_LOOKS[modality](grey, rng), 0.0, 1.0) * 255).astype(np.uint8)
+    return np.rint(np.clip(_LOOKS[modality](_WINDOW(slice_hu), rng), 0.0, 1.0) * 255).astype(np.uint8)
 
 
 def _ct(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -20,7 +20,7 @@ from ..images.picture_file import is_picture, read_picture
 from ..volume.dicom_headers import is_ct, is_dicom
 from ..volume.dicom_series import CTSeries, find_series, series_image
 from ..volume.geometry import SliceGeometry, restore_map
-from ..volume.io import read_volume
+from ..volume.io import is_single_image, read_volume
 from ..volume.windows import FULL_RANGE
 from .dicom_seg import dicom_seg
 from .evidence_picture import draw_evidence, save_evidence
@@ -70,7 +70,7 @@ class AnsweredCase:
         grid alone."""
         if self.series is not None:
             return series_image(self.series)
-        if self._is_single_image:
+        if is_single_image(self.record["image"]):
             grid = np.zeros(self.geometry.source_shape, np.uint8)
             return nib.Nifti1Image(grid, self.geometry.source_affine)
         return cast(nib.Nifti1Image, nib.load(self.record["image"]))
@@ -78,14 +78,10 @@ class AnsweredCase:
     @cached_property
     def channels(self) -> np.ndarray:
         """The voxels of the volume, float32 [X, Y, Z], or [X, Y, 1, 3] of a coloured image."""
-        if self._is_single_image:
+        if is_single_image(self.record["image"]):
             voxels, _ = read_volume(self.record["image"], intensity=FULL_RANGE)
             return np.moveaxis(voxels, 0, -1) if voxels.ndim == 4 else voxels
         return self.source.get_fdata(dtype=np.float32).reshape(self.geometry.source_shape)
-
-    @property
-    def _is_single_image(self) -> bool:
-        return self.is_picture or is_dicom(self.record["image"]) and self.series is None
 
 
 def write_mask(case: AnsweredCase, path: Path) -> None:

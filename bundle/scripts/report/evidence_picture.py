@@ -22,6 +22,7 @@ from nibabel.orientations import apply_orientation
 
 from ..anchor import boxes_1000_to_px, points_1000_to_px
 from ..volume.geometry import SliceGeometry
+from ..volume.windows import HUWindow
 from .evidence_record import marks_in_words
 
 _BACKGROUND, _TEXT, _MUTED = "#14171c", "#e8eaed", "#8d96a3"
@@ -153,7 +154,7 @@ class _View:
             image, predicted, true = image[::-1], predicted[::-1], None if true is None else true[::-1]
         low, high = self.window_hu
         if image.ndim == 3:  # colours are drawn as they are
-            image, low, high = np.clip((image - low) / (high - low), 0, 1), 0, 1
+            image = HUWindow(self.window_hu)(image)
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
         _overlay(axes, predicted, true)
         axes.set_axis_off()
