@@ -47,6 +47,8 @@ NOT_HERE = {
     "qwen3vl_4b.json": "Qwen3-VL's weights; tests/test_configs.py",
     "qwen3vl_4b_grpo.json": "Qwen3-VL's weights; tests/test_configs.py",
     "qwen3vl_4b_trl.json": "Qwen3-VL's weights; tests/training/test_trl_config.py",
+    "umrg/lingshu_7b.json": "Lingshu's weights; tests/umrg",
+    "umrg/lingshu_7b_grpo.json": "Lingshu's weights; tests/umrg",
     "served_lvlm.json": "a served model; tests/served_lvlm",
 }
 # Laid over every config that has the key.

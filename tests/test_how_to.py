@@ -74,7 +74,8 @@ def root(tmp_path, models, monkeypatch):
             written.parent.mkdir(parents=True, exist_ok=True)
             written.write_text(json.dumps(config | small), encoding="utf-8")
     (bundle / "models").mkdir()
-    for path in ("configs/logging.conf", "scripts", "models/qwen3vl_4b", "models/median_prior.json"):
+    there = [f"models/{name}" for name in ("qwen3vl_4b", "lingshu_7b", "median_prior.json")]
+    for path in ("configs/logging.conf", "scripts", *there):
         (bundle / path).symlink_to(ROOT / "bundle" / path)
     for name in ("lvlm", "medsam2"):
         (bundle / "models" / name).symlink_to(models / name)

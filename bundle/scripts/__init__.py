@@ -62,12 +62,13 @@ One flow, one direction of imports: each line may import those above it, never t
     constrained.answer_text               what may come next in the text of an answer, character by character
     constrained.token_choices             which tokens may come next, of any tokenizer
 
+    lvlm.architecture                     which models can be read, and where they differ
     lvlm.prompts                          `<slice i>` tags, chat template, neutralised user text
     lvlm.split_attention                  attention of many branches behind one prefix
     lvlm.slice_attention                  the vision tower on many slices of one size
     lvlm.shared_prefix                    many queries of a volume behind one prompt
     lvlm.vision                           slices as the vision tower reads them
-    lvlm.weights                          reading Qwen3-VL, what is wrong with a folder
+    lvlm.weights                          reading a Qwen-VL, what is wrong with a folder
     lvlm.network_state                    whether a network is still the one that computed something
     lvlm.encoded_volume                   a volume as the language model reads it
     lvlm.sampling                         how the next token is chosen
@@ -78,10 +79,11 @@ One flow, one direction of imports: each line may import those above it, never t
     lvlm.decoding.memory                  how many sequences memory holds
     lvlm.decoding.writing                 tokens, one after another
     lvlm.decoding.decoder                 completions behind a volume's prefix
+    lvlm.decoding.one_by_one              the same where no prefix can be shared
     lvlm.decoding.several_volumes         completions of several volumes, written together
     lvlm.log_probs                        token log-probabilities of completions, packed and checked
     lvlm.volume_batch                     the same of several volumes in one forward
-    lvlm.model                            Qwen3-VL: generate, token log-probabilities
+    lvlm.model                            a Qwen-VL: generate, token log-probabilities
     lvlm.memory_plan                      what training at a given size needs
 
     served_lvlm.failures                  why a served model gave no answer

@@ -6,8 +6,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from transformers import DynamicCache, Qwen3VLForConditionalGeneration
+from transformers import DynamicCache
 
+from .architecture import QwenVL, pixel_statistics
 from .network_state import is_trained, what_weights_are
 from .prompts import PromptBuilder
 from .split_attention import BranchMask, LayerPrefix
@@ -36,7 +37,7 @@ class EncodedVolume:
         position_ids: int64 [3, P], M-RoPE positions.
         visual_mask: bool [P], True at visual tokens.
         visual_embeds: [V, hidden], what stands at the visual tokens.
-        deepstack: a tensor [V, hidden] for each early layer that they are added behind.
+        deepstack: a tensor [V, hidden] for each early layer that they are added behind; none in a Qwen2.5-VL.
         num_slices: S.
         grid: int64 [S, 3], patches of each slice along time, rows and columns, as transformers counts positions.
         kept: its keys and values, from the first query on.
@@ -65,7 +66,7 @@ class VolumeEncoder:
         self.slice_size = slice_size
         self._prefixes: dict[tuple[int, int, int, str], dict[str, torch.Tensor]] = {}
 
-    def __call__(self, base: Qwen3VLForConditionalGeneration, volumes: Sequence[torch.Tensor]) -> list[EncodedVolume]:
+    def __call__(self, base: QwenVL, volumes: Sequence[torch.Tensor]) -> list[EncodedVolume]:
         """Vision features and prefix of each volume, in one call of the vision tower.
 
         Args:
@@ -80,26 +81,28 @@ class VolumeEncoder:
         vision = base.config.vision_config
         channel_ranges = getattr(vision, "channel_ranges", None)
         slices = [self._as_rgb(volume, channel_ranges).to(base.device) for volume in volumes]
-        sizes = {tuple(one.shape[2:]) for one in slices}
-        if len(sizes) != 1:
-            raise ValueError(f"Volumes that are encoded together need slices of one size, got {sorted(sizes)}.")
+        shown = {tuple(one.shape[2:]) for one in slices}
+        if len(shown) != 1:
+            raise ValueError(f"Volumes that are encoded together need slices of one size, got {sorted(shown)}.")
         counts = [len(one) for one in slices]
         rows, columns = (side // vision.patch_size for side in slices[0].shape[2:])
-        pixels = slices_to_patches(
-            torch.cat(slices), vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size
-        )
+        sizes = (vision.patch_size, vision.spatial_merge_size, vision.temporal_patch_size)
+        pixels = slices_to_patches(torch.cat(slices), *sizes, pixel_statistics(vision))
         # Frames of one clip are to the tower what images are, but for a loop over the images in Python.
         clip = torch.tensor([[sum(counts), rows, columns]], device=base.device)
         features = base.model.visual(pixels.to(base.dtype), grid_thw=clip, return_dict=True)
         tokens_per_slice = rows * columns // vision.spatial_merge_size**2
         shares = [count * tokens_per_slice for count in counts]
         embeds = features.pooler_output.split(shares)
-        deepstack = zip(*(feature.split(shares) for feature in features.deepstack_features), strict=True)
+        early = [feature.split(shares) for feature in getattr(features, "deepstack_features", ())]
         return [
             EncodedVolume(
-                visual_embeds=one, deepstack=early, num_slices=count, **self._prefix(base, count, rows, columns)
+                visual_embeds=embeds[number],
+                deepstack=tuple(of_layer[number] for of_layer in early),
+                num_slices=count,
+                **self._prefix(base, count, rows, columns),
             )
-            for one, early, count in zip(embeds, deepstack, counts, strict=True)
+            for number, count in enumerate(counts)
         ]
 
     def _as_rgb(self, slices: torch.Tensor, channel_ranges: Sequence[Sequence[float]] | None) -> torch.Tensor:
@@ -115,9 +118,7 @@ class VolumeEncoder:
             slices = resized(slices, self.slice_size)
         return three_channels(slices, channel_ranges)
 
-    def _prefix(
-        self, base: Qwen3VLForConditionalGeneration, num_slices: int, rows: int, columns: int
-    ) -> dict[str, torch.Tensor]:
+    def _prefix(self, base: QwenVL, num_slices: int, rows: int, columns: int) -> dict[str, torch.Tensor]:
         """What of an `EncodedVolume` depends on the volume's size alone, by name; kept, for it takes long to make."""
         size = (num_slices, rows, columns, str(base.device))
         if size not in self._prefixes:
@@ -153,7 +154,7 @@ class LastVolume:
 
 
 @torch.no_grad()
-def prefilled(base: Qwen3VLForConditionalGeneration, volume: EncodedVolume) -> tuple[LayerPrefix, ...]:
+def prefilled(base: QwenVL, volume: EncodedVolume) -> tuple[LayerPrefix, ...]:
     """Keys and values of a volume's prefix in each layer; computed again only if the network has changed since.
 
     A network in training keeps none: its next queries come with other weights, and keys and values are large.
@@ -174,7 +175,7 @@ def prefilled(base: Qwen3VLForConditionalGeneration, volume: EncodedVolume) -> t
 
 
 def hidden_states(
-    base: Qwen3VLForConditionalGeneration,
+    base: QwenVL,
     ids: torch.Tensor,
     position_ids: torch.Tensor,
     *,
@@ -205,7 +206,8 @@ def hidden_states(
         mask = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
         mask[:, : len(volume.visual_mask)] = volume.visual_mask
         embeds = embeds.masked_scatter(mask[..., None], volume.visual_embeds.to(embeds.dtype))
-        visual = {"visual_pos_masks": mask, "deepstack_visual_embeds": list(volume.deepstack)}
+        if volume.deepstack:
+            visual = {"visual_pos_masks": mask, "deepstack_visual_embeds": list(volume.deepstack)}
     # Positions are always given: the network's own bookkeeping of them (rope_deltas) is state of the last call.
     return base.model.language_model(
         inputs_embeds=embeds,

@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
-from transformers import Qwen3VLForConditionalGeneration
 
+from .architecture import QwenVL
 from .encoded_volume import EncodedVolume, hidden_states
 from .shared_prefix import PREFIX, pack_tree, shared_beginnings
 
@@ -42,7 +42,7 @@ _ROUNDING_OF_HALF_PRECISION = _Rounding(0.3, 0.05)
 
 
 def completion_log_probs(
-    base: Qwen3VLForConditionalGeneration,
+    base: QwenVL,
     volume: EncodedVolume,
     tails: Sequence[torch.Tensor],
     completions: Sequence[Sequence[torch.Tensor]],
@@ -69,7 +69,7 @@ def completion_log_probs(
 
 @torch.no_grad()
 def trusted_packing(
-    base: Qwen3VLForConditionalGeneration,
+    base: QwenVL,
     volume: EncodedVolume,
     tails: Sequence[torch.Tensor],
     completions: Sequence[Sequence[torch.Tensor]],
@@ -94,7 +94,7 @@ def trusted_packing(
 
 
 def _agreeing(
-    base: Qwen3VLForConditionalGeneration,
+    base: QwenVL,
     volume: EncodedVolume,
     tails: Sequence[torch.Tensor],
     completions: Sequence[Sequence[torch.Tensor]],
@@ -119,7 +119,7 @@ def _agreeing(
 
 
 @contextmanager
-def _in_float32(base: Qwen3VLForConditionalGeneration) -> Iterator[None]:
+def _in_float32(base: QwenVL) -> Iterator[None]:
     """Inside, half-precision weights are float32; behind it they are the same tensors as before."""
     halves = [(weight, weight.data) for weight in base.parameters() if weight.dtype in (torch.bfloat16, torch.float16)]
     try:
@@ -132,7 +132,7 @@ def _in_float32(base: Qwen3VLForConditionalGeneration) -> Iterator[None]:
 
 
 def _packed(
-    base: Qwen3VLForConditionalGeneration,
+    base: QwenVL,
     volume: EncodedVolume,
     tails: Sequence[torch.Tensor],
     completions: Sequence[Sequence[torch.Tensor]],
@@ -167,9 +167,7 @@ def _packed(
     return [[torch.cat([found[branch] for branch in path]) for path in of_query] for of_query in paths]
 
 
-def _alone(
-    base: Qwen3VLForConditionalGeneration, volume: EncodedVolume, tail: torch.Tensor, completion: torch.Tensor
-) -> torch.Tensor:
+def _alone(base: QwenVL, volume: EncodedVolume, tail: torch.Tensor, completion: torch.Tensor) -> torch.Tensor:
     """[n] of one completion in a sequence of its own, at the positions that transformers gives it."""
     ids = torch.cat([volume.prefix_ids, tail, completion])[None]
     positions, _ = base.model.get_rope_index(
@@ -179,9 +177,7 @@ def _alone(
     return log_probs_of_hidden(base, hidden[-len(completion) - 1 : -1], completion)
 
 
-def log_probs_of_hidden(
-    base: Qwen3VLForConditionalGeneration, hidden: torch.Tensor, targets: torch.Tensor
-) -> torch.Tensor:
+def log_probs_of_hidden(base: QwenVL, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """[n] of the targets [n], from the hidden states [n, hidden] that predict them."""
     logits = base.lm_head(hidden)
     # Half precision is too coarse for the sum over the vocabulary.

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoConfig, Qwen3VLForConditionalGeneration
+from transformers import AutoConfig, AutoModelForImageTextToText
 
+from .architecture import MODEL_TYPES
 from .model import LANGUAGE_MODEL_LINEAR
 
 # `<slice 12>`, the vision marks and what else stands around the visual tokens of a slice.
@@ -84,15 +85,15 @@ def plan_training(
         num_generations: G, completions of a query that stand in one sequence: 1 in SFT, more in GRPO.
 
     Raises:
-        ValueError: no Qwen3-VL configuration in the folder.
+        ValueError: no configuration in the folder, or that of another architecture.
     """
     if not (Path(config_folder) / "config.json").is_file():
         raise ValueError(f"No config.json in {str(config_folder)!r} (config key `plan_config`).")
     config = AutoConfig.from_pretrained(config_folder)
-    if config.model_type != "qwen3_vl":
-        raise ValueError(f"{str(config_folder)!r} is a {config.model_type!r} configuration, need 'qwen3_vl'.")
+    if config.model_type not in MODEL_TYPES:
+        raise ValueError(f"{str(config_folder)!r} is a {config.model_type!r} configuration, need one of {MODEL_TYPES}.")
     with torch.device("meta"):
-        network = Qwen3VLForConditionalGeneration(config)
+        network = AutoModelForImageTextToText.from_config(config)
         if lora_rank:
             adapter = LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=LANGUAGE_MODEL_LINEAR)
             network = get_peft_model(network, adapter)
@@ -121,7 +122,8 @@ def print_plan(plan: MemoryPlan, command: str) -> None:
 def _activations(text: Any, tokens: int, predicted: int, itemsize: int, checkpointing: bool) -> int:
     """Bytes kept for the backward pass of the language model; the vision tower is frozen and keeps none."""
     hidden, layers = text.hidden_size, text.num_hidden_layers
-    heads = (text.num_attention_heads + 2 * text.num_key_value_heads) * text.head_dim
+    head_size = getattr(text, "head_dim", None) or hidden // text.num_attention_heads
+    heads = (text.num_attention_heads + 2 * text.num_key_value_heads) * head_size
     layer = tokens * itemsize * (6 * hidden + 2 * heads + 4 * text.intermediate_size)
     kept = layers * tokens * hidden * itemsize + layer if checkpointing else layers * layer
     mask = tokens * tokens

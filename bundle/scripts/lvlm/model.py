@@ -1,4 +1,4 @@
-"""The large vision-language model: Qwen3-VL over the slices of a volume.
+"""The large vision-language model: a Qwen-VL over the slices of a volume.
 
 Loading and the network are transformers'; what is here is the volume around it: encoded once (`encoded_volume`), with
 many queries and samples behind it (`decoding`, `log_probs`).
@@ -6,6 +6,7 @@ many queries and samples behind it (`decoding`, `log_probs`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +16,13 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import Qwen3VLForConditionalGeneration
 
 from ..anchor import AnswerForm, ParseFailure, boxes_1000_to_px, parse_completion
 from ..constrained.token_choices import TokenChoices, TokenTexts
+from .architecture import QwenVL, sees_whole_slices, why_no_shared_prefix
 from .decoding.completion import Completion
 from .decoding.decoder import Decoder, KeptSequences, decode
+from .decoding.one_by_one import decode_one_by_one
 from .decoding.several_volumes import decode_volumes
 from .encoded_volume import EncodedVolume, LastVolume, VolumeEncoder
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
@@ -29,15 +31,20 @@ from .prompts import INSTRUCTIONS, PromptBuilder
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
-from .volume_batch import PackedQueries, batch_log_probs
+from .volume_batch import PackedQueries, batch_log_probs, log_probs_one_by_one
 from .weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
+
+_logger = logging.getLogger(__name__)
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
 LANGUAGE_MODEL_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 
 
 class VolumeLVLM(nn.Module):
-    """Qwen3-VL that reads the slices of a volume and answers queries with an evidence anchor (paper, Sec. 2.3).
+    """A Qwen-VL that reads the slices of a volume and answers queries with an evidence anchor (paper, Sec. 2.3).
+
+    The paper's is a Qwen3-VL; a folder may hold a Qwen2.5-VL as well. What cannot share the prefix of a volume, or see
+    its slices at once, is run as transformers runs it, and the log says so (see `architecture`).
 
     Light to construct: configuration, tokenizer and weights are read at the first use, onto the device that the module
     was moved to. It survives `copy.deepcopy` before and after that.
@@ -105,7 +112,8 @@ class VolumeLVLM(nn.Module):
         self._kept_sequences, self._last_volume = KeptSequences(), LastVolume()
         # The only state before loading: where the module lives, and the format that a checkpoint of it has.
         self.register_buffer("format_version", torch.tensor(1))
-        self.qwen: Any = None  # Qwen3VLForConditionalGeneration, or a PeftModel around it
+        self.qwen: Any = None  # a `QwenVL`, or a PeftModel around it
+        self._shares_prefix = True
         self._prompts: PromptBuilder | None = None
         self._encoder: VolumeEncoder | None = None
         self._token_choices: TokenChoices | None = None  # those of the last number of slices
@@ -119,8 +127,7 @@ class VolumeLVLM(nn.Module):
         qwen = load_qwen(self.path, self.dtype)
         for folder in self.adapters:
             qwen = with_adapter(qwen, folder)
-        use_split_attention(qwen.model.language_model)
-        use_slice_attention(qwen.model.visual)
+        self._use_shortcuts(qwen)
         if self.format_version.is_cuda:
             qwen.model.visual.patch_embed = LinearPatchEmbed(qwen.model.visual.patch_embed.proj)
         self._prompts = PromptBuilder(load_tokenizer(self.path), self.instruction)
@@ -158,7 +165,7 @@ class VolumeLVLM(nn.Module):
         self.prompts.tokenizer.save_pretrained(folder)
 
     @property
-    def base(self) -> Qwen3VLForConditionalGeneration:
+    def base(self) -> QwenVL:
         """The network itself, below an adapter."""
         qwen = self.load().qwen
         return qwen.get_base_model() if hasattr(qwen, "get_base_model") else qwen
@@ -232,6 +239,12 @@ class VolumeLVLM(nn.Module):
             volume = self.encode(volume)
         tails = self._tails(queries, volume)
         with _evaluating(self.qwen):
+            if not self._shares_prefix:
+                chosen_by = sampling or self.sampling
+                one = Decoder(
+                    self.base, self.prompts.tokenizer, chosen_by, self.max_new_tokens, generator, on_text=on_text
+                )
+                return decode_one_by_one(one, volume, tails, num_samples)
             return decode(
                 self.base,
                 self.prompts.tokenizer,
@@ -268,7 +281,8 @@ class VolumeLVLM(nn.Module):
             For each volume what `generate` gives.
         """
         pairs = list(zip(volumes, queries, strict=True))
-        if len(pairs) < 2 or self.constrained or not all(queries):
+        self.load()
+        if len(pairs) < 2 or self.constrained or not self._shares_prefix or not all(queries):
             options = {"num_samples": num_samples, "sampling": sampling, "generator": generator}
             return [self.generate(volume, texts, **options) for volume, texts in pairs]
         encoded = [self.encode(one) if isinstance(one, torch.Tensor) else one for one in volumes]
@@ -309,7 +323,9 @@ class VolumeLVLM(nn.Module):
         Returns:
             [t] of `packed.targets`, float32 (float64 for a float64 network).
         """
-        return batch_log_probs(self.base, volumes, packed)
+        base = self.base  # loads, and so knows whether a prefix may be shared
+        one_by_one = not self._shares_prefix
+        return log_probs_one_by_one(base, volumes, packed) if one_by_one else batch_log_probs(base, volumes, packed)
 
     def forward(self, image: torch.Tensor, query: str | Sequence[str] | None = None) -> torch.Tensor:
         """The anchor as a mask: the predicted boxes filled on the key slice, zero elsewhere.
@@ -336,6 +352,31 @@ class VolumeLVLM(nn.Module):
         return mask
 
     # Inside -------------------------------------------------------------------------------------------------------
+
+    def _use_shortcuts(self, qwen: QwenVL) -> None:
+        """Gives the network the attentions that it can take, and notes which it cannot.
+
+        Raises:
+            ValueError: `constrained`, and the network cannot share a prefix.
+        """
+        if sees_whole_slices(qwen.config.vision_config):
+            use_slice_attention(qwen.model.visual)
+        else:
+            _logger.info("%s: its vision tower looks through windows; they are computed one by one", self.path)
+        reason = why_no_shared_prefix(qwen.config.get_text_config())
+        if reason is None:
+            use_split_attention(qwen.model.language_model)
+            return
+        if self.constrained:
+            raise ValueError(
+                f"The language model in {self.path!r} has {reason}, for which valid answers cannot be enforced; set "
+                "`constrained` to false."
+            )
+        _logger.warning(
+            "%s has %s: the prompt of a volume is not shared, and completions come one by one, several times slower.",
+            *(self.path, reason),
+        )
+        self._shares_prefix, self._packing_is_checked, self.packing = False, True, "none"
 
     def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
         """What stands between the prefix and a completion, int64 [n] for each query."""

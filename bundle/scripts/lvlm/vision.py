@@ -1,4 +1,4 @@
-"""Slices as the patch rows that Qwen3-VL's vision tower reads."""
+"""Slices as the patch rows that a Qwen-VL's vision tower reads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+
+from .architecture import HALVES, PixelStatistics
 
 
 def resized(slices: torch.Tensor, size: int) -> torch.Tensor:
@@ -55,17 +57,24 @@ def three_channels(slices: torch.Tensor, ranges: Sequence[Sequence[float]] | Non
     return stretched_channels(slices, ranges) if ranges else slices.expand(-1, 3, -1, -1)
 
 
-def slices_to_patches(slices: torch.Tensor, patch_size: int, merge_size: int, temporal_size: int) -> torch.Tensor:
-    """Slices to the patch rows that Qwen3-VL's vision tower reads; equal to transformers' image processor.
+def slices_to_patches(
+    slices: torch.Tensor,
+    patch_size: int,
+    merge_size: int,
+    temporal_size: int,
+    statistics: PixelStatistics = HALVES,
+) -> torch.Tensor:
+    """Slices to the patch rows that a Qwen-VL's vision tower reads; equal to transformers' image processor.
 
     Args:
         slices: float [S, 3, H, W] in 0..1; H and W are multiples of patch_size * merge_size.
         patch_size: pixels of a patch's side.
         merge_size: patches of a visual token's side; patches of one token stand together.
         temporal_size: frames of a patch; a still image is repeated.
+        statistics: what pixels are normalised by; default: that of Qwen3-VL.
 
     Returns:
-        float [S * H/patch * W/patch, 3 * temporal * patch * patch], normalised with mean 0.5 and std 0.5.
+        float [S * H/patch * W/patch, 3 * temporal * patch * patch], normalised.
 
     Raises:
         ValueError: a side that is not a whole number of merged patches.
@@ -77,7 +86,8 @@ def slices_to_patches(slices: torch.Tensor, patch_size: int, merge_size: int, te
             f"Slices of {height}x{width} pixels do not divide into {unit}x{unit} pixels a visual token; "
             "set `slice_size` to a multiple of it."
         )
-    normalised = (slices - 0.5) / 0.5
+    mean, std = (slices.new_tensor(values)[:, None, None] for values in statistics)
+    normalised = (slices - mean) / std
     grid = normalised.reshape(
         num_slices, channels, height // unit, merge_size, patch_size, width // unit, merge_size, patch_size
     )

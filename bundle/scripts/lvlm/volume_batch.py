@@ -11,10 +11,10 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
+from .architecture import QwenVL
 from .encoded_volume import EncodedVolume, hidden_states
-from .log_probs import log_probs_of_hidden
+from .log_probs import completion_log_probs, log_probs_of_hidden
 from .split_attention import BranchMask
 
 QueryTokens = tuple[Sequence[int], Sequence[Sequence[int]]]
@@ -81,9 +81,7 @@ def pack_queries(volumes: Sequence[Sequence[QueryTokens]]) -> PackedQueries:
     )
 
 
-def batch_log_probs(
-    base: Qwen3VLForConditionalGeneration, volumes: Sequence[EncodedVolume], packed: PackedQueries
-) -> torch.Tensor:
+def batch_log_probs(base: QwenVL, volumes: Sequence[EncodedVolume], packed: PackedQueries) -> torch.Tensor:
     """Log-probabilities of all completions' tokens.
 
     Args:
@@ -117,6 +115,20 @@ def batch_log_probs(
         branches=BranchMask(num_prefix, ((num_prefix, num_prefix + length, packed.mask(num_prefix)),)),
     )
     return log_probs_of_hidden(base, hidden[:, num_prefix:].flatten(0, 1)[packed.predicted_by], packed.targets)
+
+
+def log_probs_one_by_one(base: QwenVL, volumes: Sequence[EncodedVolume], packed: PackedQueries) -> torch.Tensor:
+    """The same without packing: a sequence for each completion. Volumes may differ in size."""
+    packed = packed.to(volumes[0].prefix_ids.device)
+    found: list[torch.Tensor] = []
+    for volume, ids, query, completion in zip(volumes, packed.ids, packed.query, packed.completion, strict=True):
+        for number in range(int(query.max()) + 1):
+            parts = [
+                ids[(query == number) & (completion == part)]
+                for part in range(int(completion[query == number].max()) + 1)
+            ]
+            found += completion_log_probs(base, volume, parts[:1], [parts[1:]], "none")[0]
+    return torch.cat(found)
 
 
 def _row(queries: Sequence[QueryTokens]) -> dict[str, np.ndarray]:

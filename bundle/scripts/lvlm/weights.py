@@ -1,4 +1,4 @@
-"""Reading Qwen3-VL, its tokenizer and its adapters, with a clear error for what is not one. Nothing is downloaded."""
+"""Reading a Qwen-VL, its tokenizer and its adapters, with a clear error for what is not one. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from huggingface_hub import snapshot_download
 from peft import PeftModel, get_peft_model_state_dict
 from peft.utils import load_peft_weights
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from .architecture import MODEL_TYPES, QwenVL
 
 _HINT = (
     "give a local folder in transformers' format (config key `lvlm_path`), or get the paper's model with "
@@ -24,8 +32,8 @@ class WeightsError(ValueError):
     """Weights that are missing, damaged, or of another architecture."""
 
 
-def load_qwen(path: str, dtype: torch.dtype) -> Qwen3VLForConditionalGeneration:
-    """Reads a Qwen3-VL and checks that every weight was there.
+def load_qwen(path: str, dtype: torch.dtype) -> QwenVL:
+    """Reads a Qwen-VL, of the class that its config.json names, and checks that every weight was there.
 
     Args:
         path: a local folder in transformers' format, or the hub id of a model that was downloaded before.
@@ -35,16 +43,9 @@ def load_qwen(path: str, dtype: torch.dtype) -> Qwen3VLForConditionalGeneration:
         WeightsError: weights that are missing, damaged, of another architecture, or that do not fit their config.
     """
     folder = _local_folder(path)
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"{path!r} holds no config.json; {_HINT}.")
+    config = read_config(path)
     try:
-        config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"No language model at {path!r}: {_first_line(error)}; {_HINT}.") from error
-    if config.model_type != "qwen3_vl":
-        raise WeightsError(f"{path!r} is a {config.model_type!r} model, need 'qwen3_vl'; {_HINT}.")
-    try:
-        model, report = Qwen3VLForConditionalGeneration.from_pretrained(
+        model, report = AutoModelForImageTextToText.from_pretrained(
             folder, config=config, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
         )
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
@@ -55,8 +56,29 @@ def load_qwen(path: str, dtype: torch.dtype) -> Qwen3VLForConditionalGeneration:
     return model
 
 
+def read_config(path: str) -> PreTrainedConfig:
+    """Reads the configuration of a Qwen-VL.
+
+    Args:
+        path: as for `load_qwen`.
+
+    Raises:
+        WeightsError: there is none, or that of another architecture.
+    """
+    folder = _local_folder(path)
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{path!r} holds no config.json; {_HINT}.")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"No language model at {path!r}: {_first_line(error)}; {_HINT}.") from error
+    if config.model_type not in MODEL_TYPES:
+        raise WeightsError(f"{path!r} is a {config.model_type!r} model, need one of {MODEL_TYPES}; {_HINT}.")
+    return config
+
+
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    """Reads the tokenizer of a Qwen3-VL, and its chat template in any of the forms that it is written in.
+    """Reads the tokenizer of a Qwen-VL, and its chat template in any of the forms that it is written in.
 
     Args:
         path: as for `load_qwen`.
@@ -78,7 +100,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def with_adapter(network: Qwen3VLForConditionalGeneration, folder: str) -> Qwen3VLForConditionalGeneration:
+def with_adapter(network: QwenVL, folder: str) -> QwenVL:
     """The network with a PEFT adapter merged into its weights.
 
     Args:
@@ -110,7 +132,7 @@ def with_adapter(network: Qwen3VLForConditionalGeneration, folder: str) -> Qwen3
     return model.merge_and_unload()
 
 
-def end_with_turn(network: Qwen3VLForConditionalGeneration, end_of_turn_id: int) -> None:
+def end_with_turn(network: QwenVL, end_of_turn_id: int) -> None:
     """Makes the end of the assistant's turn an end of completions; a fine-tuned model may name another token alone."""
     configured = network.generation_config.eos_token_id
     ends = configured if isinstance(configured, list) else [configured]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig
-from transformers import Qwen3VLForConditionalGeneration
 
+from ..lvlm.architecture import QwenVL
 from ..lvlm.model import LANGUAGE_MODEL_LINEAR
 from ..lvlm.prompts import PromptBuilder
 from ..lvlm.weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
@@ -39,7 +39,7 @@ def require_trl() -> None:
         )
 
 
-def load_policy(path: str, adapter: str | Sequence[str] | None, dtype: str) -> Qwen3VLForConditionalGeneration:
+def load_policy(path: str, adapter: str | Sequence[str] | None, dtype: str) -> QwenVL:
     """The network that training starts from.
 
     Args:
@@ -60,7 +60,7 @@ def load_policy(path: str, adapter: str | Sequence[str] | None, dtype: str) -> Q
 def grpo_trainer(
     *,
     max_epochs: float,
-    network: Qwen3VLForConditionalGeneration,
+    network: QwenVL,
     processor: SliceProcessor,
     reward: Reward,
     train_dataset: Dataset,

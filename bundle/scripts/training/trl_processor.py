@@ -1,21 +1,21 @@
-"""Qwen3-VL's processor for slices, as TRL's trainer wants one: text and images, no videos.
+"""A Qwen-VL's processor for slices, as TRL's trainer wants one: text and images, no videos.
 
 transformers' own has a part for videos, which needs torchvision; PyPI has no build of that for CPUs.
 """
 
 from __future__ import annotations
 
-from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLVisionConfig
 from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
 
+from ..lvlm.architecture import pixel_statistics
 from ..lvlm.prompts import IMAGE_PAD, OPENED_REASONING
 from ..lvlm.weights import load_tokenizer
 
 
 class SliceProcessor(Qwen3VLProcessor):
-    """Qwen3-VL's processor without its part for videos.
+    """Qwen3-VL's processor without its part for videos; for images it is that of a Qwen2.5-VL as well.
 
     Args:
         image_processor: see `load_slice_processor`.
@@ -35,7 +35,7 @@ class SliceProcessor(Qwen3VLProcessor):
         ProcessorMixin.__init__(self, image_processor, tokenizer, chat_template=chat_template)
 
 
-def load_slice_processor(path: str, vision_config: Qwen3VLVisionConfig, slice_size: int) -> SliceProcessor:
+def load_slice_processor(path: str, vision_config: PreTrainedConfig, slice_size: int) -> SliceProcessor:
     """The processor of a model: slices come in their size and are cut into the patches that its vision tower reads.
 
     Args:
@@ -61,12 +61,13 @@ def load_slice_processor(path: str, vision_config: Qwen3VLVisionConfig, slice_si
             f"The chat template in {path!r} writes <think> itself, so that no completion would have the form of an "
             "answer; take it out of the template, or train by train_grpo.json, which does."
         )
+    mean, std = pixel_statistics(vision_config)
     images = Qwen2VLImageProcessorPil(
         patch_size=vision_config.patch_size,
         merge_size=vision_config.spatial_merge_size,
         temporal_patch_size=vision_config.temporal_patch_size,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
+        image_mean=list(mean),
+        image_std=list(std),
         do_resize=False,
     )
     return SliceProcessor(images, tokenizer, chat_template=tokenizer.chat_template)

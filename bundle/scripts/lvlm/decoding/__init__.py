@@ -2,5 +2,6 @@
 
 from .completion import Completion
 from .decoder import Decoder, KeptSequences, decode
+from .one_by_one import decode_one_by_one
 
-__all__ = ["Completion", "Decoder", "KeptSequences", "decode"]
+__all__ = ["Completion", "Decoder", "KeptSequences", "decode", "decode_one_by_one"]

@@ -13,7 +13,8 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRMSNorm
+
+from ..architecture import QwenVL
 
 
 def has_graphs(device: torch.device) -> bool:
@@ -45,9 +46,10 @@ def captured(rehearse: Callable[[], None], advance: Callable[[], None]) -> torch
 
 
 @contextmanager
-def fused_norms(network: nn.Module) -> Iterator[None]:
+def fused_norms(network: QwenVL) -> Iterator[None]:
     """Inside, each norm of the language model is torch's one kernel; transformers' eight are a third of a token's."""
-    norms = [module for module in network.modules() if isinstance(module, Qwen3VLTextRMSNorm)]
+    kind = type(network.model.language_model.norm)
+    norms = [module for module in network.modules() if isinstance(module, kind)]
     for norm in norms:
         norm.forward = partial(_fused_norm, norm)
     try:
@@ -57,7 +59,7 @@ def fused_norms(network: nn.Module) -> Iterator[None]:
             del norm.forward
 
 
-def _fused_norm(norm: Qwen3VLTextRMSNorm, hidden: Tensor) -> Tensor:
+def _fused_norm(norm: nn.Module, hidden: Tensor) -> Tensor:
     if hidden.dtype != norm.weight.dtype:  # under autocast; torch has no kernel for two types
         return type(norm).forward(norm, hidden)
     return F.rms_norm(hidden, hidden.shape[-1:], norm.weight, norm.variance_epsilon)

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
+from transformers import PreTrainedTokenizerBase
 
 from ...constrained.token_choices import ConstrainedAnswer, TokenChoices
+from ..architecture import QwenVL
 from ..encoded_volume import EncodedVolume, prefilled
 from ..network_state import where_weights_are
 from ..sampling import Sampling
@@ -62,7 +63,7 @@ class Decoder:
         on_text: see `language_model.LanguageModel.generate`.
     """
 
-    base: Qwen3VLForConditionalGeneration
+    base: QwenVL
     tokenizer: PreTrainedTokenizerBase
     sampling: Sampling
     max_new_tokens: int
@@ -75,6 +76,23 @@ class Decoder:
     def graphs(self) -> bool:
         """Whether a token is a CUDA graph."""
         return self.kept is not None and has_graphs(self.base.device)
+
+    @property
+    def ends(self) -> torch.Tensor:
+        """int64 [n], tokens that end a completion."""
+        configured = self.base.generation_config.eos_token_id
+        ends = configured if isinstance(configured, list) else [configured]
+        known = {end for end in [*ends, self.tokenizer.eos_token_id] if end is not None}
+        return torch.tensor(sorted(known), dtype=torch.long, device=self.base.device)
+
+    @property
+    def banned(self) -> torch.Tensor:
+        """int64 [n], tokens that are never written: they stand for images."""
+        config = self.base.config
+        images = (config.image_token_id, config.video_token_id)
+        return torch.tensor(
+            [*images, config.vision_start_token_id, config.vision_end_token_id], device=self.base.device
+        )
 
     def length(self, tails: Sequence[torch.Tensor]) -> int:
         """Tokens that sequences behind these tails need room for."""
@@ -120,11 +138,10 @@ class Decoder:
         return [completion_of(ids, entropy, sequences.ends, self.tokenizer) for ids, entropy in written if len(ids)]
 
     def _sequences(self, prefix: Sequence[LayerPrefix], count: int, length: int) -> StaticSequences:
-        ends, restricted = _end_ids(self.base, self.tokenizer), self.choices is not None
+        ends, restricted = self.ends, self.choices is not None
 
         def make(capacity: int) -> StaticSequences:
-            banned = torch.tensor(_vision_ids(self.base), device=self.base.device)
-            arguments = (length, self.max_new_tokens, self.sampling, ends, banned, self.graphs, restricted)
+            arguments = (length, self.max_new_tokens, self.sampling, ends, self.banned, self.graphs, restricted)
             return StaticSequences(self.base, prefix, capacity, *arguments)
 
         if self.kept is None or not self.graphs:
@@ -137,7 +154,7 @@ class Decoder:
 
 @torch.no_grad()
 def decode(
-    base: Qwen3VLForConditionalGeneration,
+    base: QwenVL,
     tokenizer: PreTrainedTokenizerBase,
     volume: EncodedVolume,
     tails: Sequence[torch.Tensor],
@@ -188,18 +205,3 @@ def decode_behind(
         own = tails[part[0] : part[-1] + 1]
         completions += decoder.complete(prefix, first_position, own, part - part[0], length)
     return [completions[start : start + num_samples] for start in range(0, len(completions), num_samples)]
-
-
-def _vision_ids(base: Qwen3VLForConditionalGeneration) -> list[int]:
-    config = base.config
-    return [config.image_token_id, config.video_token_id, config.vision_start_token_id, config.vision_end_token_id]
-
-
-def _end_ids(base: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerBase) -> torch.Tensor:
-    configured = base.generation_config.eos_token_id
-    ends = configured if isinstance(configured, list) else [configured]
-    return torch.tensor(
-        sorted({end for end in [*ends, tokenizer.eos_token_id] if end is not None}),
-        dtype=torch.long,
-        device=base.device,
-    )

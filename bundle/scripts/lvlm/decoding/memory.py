@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from transformers import Qwen3VLForConditionalGeneration
 
+from ..architecture import QwenVL
 from ..split_attention import LayerPrefix
 
 _logger = logging.getLogger(__name__)
@@ -19,9 +19,7 @@ _SHARE_OF_FREE_MEMORY = 0.5
 _BYTES_ON_CPU = 4 * 2**30
 
 
-def sequences_together(
-    base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], length: int, wanted: int
-) -> int:
+def sequences_together(base: QwenVL, prefix: Sequence[LayerPrefix], length: int, wanted: int) -> int:
     """How many sequences of a length are decoded at a time; says so in the log when memory is what limits them."""
     size, limit = _memory(base, prefix, length)
     together = max(1, min(_MAX_DECODED_TOGETHER, int(limit // size)))
@@ -34,16 +32,14 @@ def sequences_together(
     return together
 
 
-def volumes_together(
-    base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], length: int, count: int
-) -> int:
+def volumes_together(base: QwenVL, prefix: Sequence[LayerPrefix], length: int, count: int) -> int:
     """How many volumes with such a prefix and `count` sequences of a length are decoded at a time, 1 at least."""
     size, limit = _memory(base, prefix, length)
     of_prefix = sum(one[0].nbytes for layer in prefix for one in layer)
     return max(1, min(_MAX_DECODED_TOGETHER // count, int(limit // (of_prefix + count * size))))
 
 
-def _memory(base: Qwen3VLForConditionalGeneration, prefix: Sequence[LayerPrefix], length: int) -> tuple[float, float]:
+def _memory(base: QwenVL, prefix: Sequence[LayerPrefix], length: int) -> tuple[float, float]:
     """Bytes that a sequence takes, and that all of them may take."""
     own = sum(one[0, :, 0].nbytes for layer in prefix for one in layer) * length
     # Logits, noise, and what choosing a token makes of them, in float32.

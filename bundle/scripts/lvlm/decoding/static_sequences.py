@@ -12,8 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import Cache, DynamicCache, Qwen3VLForConditionalGeneration, StaticLayer
+from transformers import Cache, DynamicCache, StaticLayer
 
+from ..architecture import QwenVL
 from ..encoded_volume import hidden_states
 from ..sampling import Sampling
 from ..split_attention import LayerPrefix
@@ -45,7 +46,7 @@ class StaticSequences:
 
     def __init__(
         self,
-        base: Qwen3VLForConditionalGeneration,
+        base: QwenVL,
         prefix: Sequence[LayerPrefix],
         capacity: int,
         length: int,
