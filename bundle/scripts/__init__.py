@@ -174,7 +174,9 @@ One flow, one direction of imports: each line may import those above it, never t
     evaluation.compare                    two evaluations of the same cases
     evaluation.risk_coverage              several answers: DSC against their number, risk against coverage
 
-    benchmark.saved_masks                 masks that other systems saved, onto the grid of their image
+    benchmark.failures                    why a saved mask cannot be scored
+    benchmark.placement                   a mask on another grid of the same space
+    benchmark.saved_masks                 masks that other systems saved, read and placed
     benchmark.bundle_process              another MONAI bundle on images, in a process of its own
     benchmark.bundle_runner               starts that process, finds the masks
     benchmark.systems                     the systems of a benchmark, from a JSON list

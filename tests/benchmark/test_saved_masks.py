@@ -5,10 +5,10 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
-from medvol_r1.benchmark.saved_masks import MASK_FAILURES, MaskError, SavedMasks, place_by_affine
+from medvol_r1.benchmark.saved_masks import SavedMasks
 from medvol_r1.errors import ReasonedError
+from stored_labels import AFFINE, SHAPE
 
-SHAPE = (11, 9, 7)
 ORIENTATIONS = [
     nib.orientations.axcodes2ornt((a, b, c))
     for a, b, c in [
@@ -20,23 +20,6 @@ ORIENTATIONS = [
         ("P", "I", "R"),
     ]
 ]
-
-
-def oblique_affine():
-    """0.8 x 0.9 x 2.5 mm, turned by 20 degrees about the patient's axis, with an origin."""
-    c, s = np.cos(np.radians(20)), np.sin(np.radians(20))
-    affine = np.eye(4)
-    affine[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) @ np.diag([0.8, 0.9, 2.5])
-    affine[:3, 3] = -57, 31, -420
-    return affine
-
-
-AFFINE = oblique_affine()
-
-
-@pytest.fixture
-def label():
-    return np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.float32)
 
 
 @pytest.fixture
@@ -77,59 +60,6 @@ def test_other_orientations_of_one_space_are_exact(label, orientation, tmp_path,
     assert placed.exact and np.array_equal(placed.mask, label == 3)
 
 
-def test_crops_and_pads_are_exact(label):
-    mask = label == 1
-    corner = AFFINE.copy()
-    corner[:3, 3] = (AFFINE @ [2, 1, 3, 1])[:3]
-    placed = place_by_affine(mask[2:9, 1:8, 3:], corner, SHAPE, AFFINE)
-    kept = np.zeros_like(mask)
-    kept[2:9, 1:8, 3:] = mask[2:9, 1:8, 3:]
-    assert placed.exact and np.array_equal(placed.mask, kept)
-    corner[:3, 3] = (AFFINE @ [-2, -1, -3, 1])[:3]
-    placed = place_by_affine(np.pad(mask, ((2, 5), (1, 0), (3, 3))), corner, SHAPE, AFFINE)
-    assert placed.exact and np.array_equal(placed.mask, mask)
-
-
-def test_a_grid_of_half_the_step_is_resampled(label):
-    """Each voxel as 2 x 2 x 2; their centers lie half a fine voxel off, so either neighbour has the value."""
-    fine = np.kron(label == 2, np.ones((2, 2, 2), bool))
-    affine = AFFINE @ np.diag([0.5, 0.5, 0.5, 1])
-    affine[:3, 3] = (AFFINE @ [-0.25, -0.25, -0.25, 1])[:3]
-    placed = place_by_affine(fine, affine, SHAPE, AFFINE)
-    assert not placed.exact and np.array_equal(placed.mask, label == 2)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_each_voxel_takes_the_nearest_of_a_turned_grid(seed):
-    """Against indices computed one by one, for a mask on a larger grid that is turned against the image's."""
-    rng = np.random.default_rng(seed)
-    mask = np.zeros((20, 18, 16), bool)
-    mask[5:14, 4:15, 6:11] = rng.random((9, 11, 5)) < 0.3
-    c, s = np.cos(0.2 * seed), np.sin(0.2 * seed)
-    affine = np.eye(4)
-    affine[:3, :3] = AFFINE[:3, :3] @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]) @ np.diag([1.1, 0.9, 1.3])
-    center = (AFFINE @ [*(np.array(SHAPE) - 1) / 2, 1])[:3]
-    affine[:3, 3] = center - affine[:3, :3] @ (np.array(mask.shape) - 1) / 2 + 0.01
-    placed = place_by_affine(mask, affine, SHAPE, AFFINE)
-    to_mask = np.linalg.inv(affine) @ AFFINE
-    expected = np.zeros(SHAPE, bool)
-    for index in np.ndindex(SHAPE):
-        nearest = np.floor((to_mask @ [*index, 1])[:3] + 0.5).astype(int)
-        if (nearest >= 0).all() and (nearest < mask.shape).all():
-            expected[index] = mask[tuple(nearest)]
-    assert not placed.exact and expected.any() and np.array_equal(placed.mask, expected)
-
-
-def test_voxels_at_the_edge_keep_their_whole_extent():
-    """A mask of three thick voxels over an image of nine thin ones: the outer thin ones lie past the thick centers."""
-    mask = np.ones((1, 1, 3), bool)
-    affine = np.diag([2.0, 2, 3, 1])
-    affine[:3, 3] = 5, 5, 1  # centers at 1, 4, 7 mm; the image's at 0, 1, ..., 8 mm
-    image = np.diag([2.0, 2, 1, 1])
-    image[:3, 3] = 5, 5, 0
-    assert place_by_affine(mask, affine, (1, 1, 9), image).mask.all()
-
-
 @pytest.mark.parametrize("affine", [np.eye(4), np.diag([-1.0, -1, 1, 1])], ids=("RAS", "LPS"))
 def test_identity_affines_are_refused(label, affine, tmp_path, case):
     save(tmp_path / "a.nii.gz", label, affine)
@@ -155,14 +85,6 @@ def test_the_images_shape_elsewhere_is_refused(label, change, tmp_path, case):
     save(tmp_path / "a.nii.gz", label, change(AFFINE))
     reason, _ = reason_of(system(tmp_path), case)
     assert reason == "other_space"
-
-
-def test_another_place_is_refused():
-    far = AFFINE @ np.diag([1.5, 1.5, 1, 1])
-    far[:3, 3] += 300
-    with pytest.raises(MaskError, match="not one field of view") as caught:
-        place_by_affine(np.ones((8, 6, 7), bool), far, SHAPE, AFFINE)
-    assert caught.value.reason == "other_space"
 
 
 # Same shape, sidecar ------------------------------------------------------------------------------------------------
@@ -298,9 +220,3 @@ def test_missing_files_and_unknown_placeholders(tmp_path, case):
 def test_settings_that_contradict(settings, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         system(tmp_path, **settings)
-
-
-def test_reasons_are_a_closed_list():
-    assert len(set(MASK_FAILURES)) == len(MASK_FAILURES)
-    with pytest.raises(ValueError, match="must be one of"):
-        MaskError("whatever", "")
