@@ -14,9 +14,9 @@ CROP = (-2, 0, 18, 20)
 GEOMETRY = SliceGeometry.from_meta(geometry_meta() | {"crop_xyxy_px": np.array(CROP)})
 
 
-def reason(key_slice, boxes):
+def reason(key_slice, boxes, points=()):
     with pytest.raises(ServiceError) as caught:
-        given_answer(key_slice, boxes, GEOMETRY)
+        given_answer(key_slice, boxes, GEOMETRY, points)
     return caught.value.reason, str(caught.value)
 
 
@@ -74,3 +74,35 @@ def test_what_is_no_box_is_refused(box):
 def test_so_many_boxes():
     given_answer(2, [[0, 0, 5, 5]] * 16, GEOMETRY)
     assert reason(2, [[0, 0, 5, 5]] * 17)[0] == "bad_boxes"
+
+
+def test_points_of_boxes_come_back_as_they_are_told():
+    points = [[], [[3, 4], [17.9, 0]]]
+    answer = given_answer(2, [[0, 1, 8, 5], [-2, 0, 18, 20]], GEOMETRY, points)
+    # 20 pixels from column -2 and row 0 on: (3 + 2) / 20 and 4 / 20; (17.9 + 2) / 20 and 0.
+    anchor = parse_completion(answer, 4, "boxes_and_points")
+    assert anchor.points_xy_1000 == ((), ((250, 200), (995, 0)))
+    study = Study("id", "owner", "n", Path("n"), ("n",), GEOMETRY)
+    record = record_of(boxes_1000=anchor.boxes_xyxy_1000, points_1000=anchor.points_xy_1000)
+    study.add("liver", "correction", record, nine_voxels())
+    assert displayed_mask(study.mask("liver"), GEOMETRY)["point_2d_list"] == points
+
+
+def test_boxes_whose_lists_of_points_are_empty_have_no_points():
+    boxes = [[0, 1, 8, 5]]
+    assert given_answer(2, boxes, GEOMETRY, [[]]) == given_answer(2, boxes, GEOMETRY)
+
+
+@pytest.mark.parametrize(
+    "points, message",
+    [
+        ([[[3, 4]], []], "there are 2 lists of points for 1 boxes; give one a box, [] for none."),
+        ([[[3, 4]] * 17], "a box has 17 points; at most 16 are legal."),
+        ([[[3]]], "[3] is no point [x, y] in the part of the slice that the models see, [-2, 0, 18, 20]."),
+        ([[[18.5, 4]]], "[18.5, 4] is no point [x, y]"),
+        ([[[float("nan"), 4]]], "[nan, 4] is no point [x, y]"),
+    ],
+)
+def test_what_are_no_points_is_refused(points, message):
+    found, told = reason(2, [[0, 1, 8, 5]], points)
+    assert found == "bad_points" and told.startswith(message)

@@ -82,6 +82,24 @@ def test_a_corrected_mask_keeps_its_question_and_can_be_taken_back(service, stud
     assert [entry["kind"] for entry in study.history()] == ["question", "correction", "undo"]
 
 
+def test_points_of_a_correction_reach_the_propagator(service, study, monkeypatch):
+    prompted, propagator = [], service.models._inferer.propagator
+    scored = propagator.scored_masks
+
+    def watched(slices, anchors, window=None):
+        prompted.extend(anchors)
+        return scored(slices, anchors, window)
+
+    monkeypatch.setattr(propagator, "scored_masks", watched)
+    key_slice = int(study.geometry.source_index[2])
+    wait_for(service.correct(study.owner, study.id, "spleen", key_slice, [[10, 10, 25, 25]], [[[12, 14]]]))
+    assert [len(points) for _, _, (points,) in prompted] == [1]
+    record = study.mask("spleen").current.record
+    left, top, right, bottom = study.geometry.shown_xyxy_px
+    expected = [round(1000 * (12 - left) / (right - left)), round(1000 * (14 - top) / (bottom - top))]
+    assert record["points_1000"] == [[expected]]
+
+
 def test_no_boxes_say_that_it_is_not_there(service, study):
     wait_for(service.correct(study.owner, study.id, "cyst", int(study.geometry.source_index[0]), []))
     record = study.mask("cyst").current.record

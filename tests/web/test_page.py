@@ -5,6 +5,7 @@
 What is not installed is told and skipped.
 """
 
+import json
 import shutil
 import sys
 import threading
@@ -28,6 +29,7 @@ from inference_stubs import NO_BOX, ONE_BOX  # noqa: E402
 from medvol_r1.service.study import LONGEST_NAME  # noqa: E402
 from medvol_r1.volume.query_text import MAX_CHARACTERS  # noqa: E402
 from medvol_r1.web.api import create_app  # noqa: E402
+from medvol_r1.web.protection import MARK  # noqa: E402
 from page_pictures import CHROMIUM, chromium, open_study, started_server  # noqa: E402
 from service_runs import SETTINGS, SHAPE, small_service, write_study  # noqa: E402
 
@@ -40,6 +42,7 @@ HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>
 HOSTILE_FILE = "<img src=x onerror='window.hacked=1'>.nii.gz"
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
+HEADERS = {MARK: "1"}
 # A picture is grey but for the masks: the crosshair is white, boxes lie above the canvas.
 COLORED_PIXELS = """canvas => {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
@@ -70,12 +73,14 @@ class SlowModel:
 
 
 def boxes_everywhere(features, anchors, window=None):
-    """The place of MedSAM2: each box filled, on all slices."""
+    """The place of MedSAM2: each box filled, on all slices, as far as its points reach."""
     masks = []
-    for _, boxes in anchors:
+    for _, boxes, *points in anchors:
         mask = torch.zeros(SETTINGS["num_slices"], SETTINGS["slice_size"], SETTINGS["slice_size"], dtype=torch.bool)
         for x1, y1, x2, y2 in torch.as_tensor(boxes).round().int().tolist():
             mask[:, y1:y2, x1:x2] = True
+        for point in points[0][0] if points else ():
+            mask[:, int(point[1]) :] = False
         masks.append((mask, 1.0))
     return masks
 
@@ -194,6 +199,14 @@ def drag(page, start, end):
     page.mouse.up()
 
 
+def touch(page, start, end):
+    """Fingers from their places at the start to those at the end; Playwright has taps alone."""
+    session = page.context.new_cdp_session(page)
+    for kind, places in (("touchStart", start), ("touchMove", end), ("touchEnd", [])):
+        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
 def middle(locator):
     box = locator.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -250,6 +263,24 @@ def test_from_a_question_to_a_corrected_mask_and_its_file(page, service, tmp_pat
     wait_until(lambda: colored(page) == before)
 
 
+def test_a_mask_of_a_dicom_series_is_taken_away_as_dicom_seg(new_page, service, tmp_path):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed: pip install -e .[dicom]")
+    pytest.importorskip("highdicom", reason="highdicom is not installed: pip install -e .[dicom]")
+    import dicom_files
+
+    study = nib.load(service.folder.root / "ct.nii.gz")
+    values = np.asarray(study.dataobj).astype(np.int16)
+    images = dicom_files.write_series(service.folder.root / "series", values, study.affine)
+    page = new_page()
+    open_study(page, "series")
+    answered(page, "the liver")
+    seg = pydicom.dcmread(downloaded(page, "DICOM SEG", tmp_path))
+    assert seg.Modality == "SEG" and seg.SegmentSequence[0].SegmentLabel == "the liver"
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == images[0].SeriesInstanceUID
+    # 5 x 5 x 8 mm: 0.2 ml a voxel.
+    assert seg.pixel_array.sum() * 0.2 == pytest.approx(shown_volume(page), abs=0.06)
+
+
 def test_boxes_are_added_deleted_and_moved_by_keys(page):
     answered(page, "the spleen")
     stage = page.locator(".stage[data-plane=axial]").bounding_box()
@@ -267,6 +298,38 @@ def test_boxes_are_added_deleted_and_moved_by_keys(page):
     playwright.expect(page.get_by_text("the target is not in this scan")).to_be_visible()
     propagate(page)
     playwright.expect(page.locator(".result .status")).to_have_text("not in this scan; corrected by hand")
+
+
+def test_points_are_set_dragged_and_deleted(page, tmp_path):
+    answered(page, "the liver")
+    volume = shown_volume(page)
+    point, box = page.locator(".point"), page.locator(".box").bounding_box()
+    page.get_by_role("button", name="Add point").click()
+    page.mouse.click(box["x"] - 20, box["y"] - 20)
+    assert point.count() == 0, "outside of the box there is none"
+    page.mouse.click(box["x"] + box["width"] * 0.3, box["y"] + box["height"] * 0.3)
+    drag(page, middle(point), (box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5))
+    assert middle(point) == pytest.approx(middle(page.locator(".box")), abs=1)
+    playwright.expect(page.locator(".evidence h3")).to_contain_text("1 box, 1 point")
+    propagate(page)
+    assert shown_volume(page) == pytest.approx(volume / 2, rel=0.2)
+    evidence = json.loads(downloaded(page, "Evidence", tmp_path).read_text())
+    (x1, y1, x2, y2), ((x, y),) = evidence["boxes_1000"][0], evidence["points_1000"][0]
+    assert (x, y) == pytest.approx(((x1 + x2) / 2, (y1 + y2) / 2), abs=4)
+    point.focus()
+    page.keyboard.press("ArrowLeft")
+    assert middle(point)[0] < middle(page.locator(".box"))[0] - 2
+    page.get_by_role("button", name="Delete point 1 of box 1").click()
+    assert (point.count(), page.locator(".box").count()) == (0, 1)
+    propagate(page)
+    assert shown_volume(page) == pytest.approx(volume, rel=0.01)
+
+
+def test_a_click_on_a_box_changes_nothing(page):
+    answered(page, "the liver")
+    page.locator(".box").click()
+    playwright.expect(page.locator(".box")).to_be_focused()
+    playwright.expect(page.get_by_role("button", name="Propagate again")).to_be_disabled()
 
 
 def test_an_answer_without_a_target_can_be_given_one(page):
@@ -307,6 +370,30 @@ def test_a_long_request_is_stopped(page, model):
     answered(page, "the liver")
 
 
+def test_a_request_is_followed_by_asking_where_events_do_not_come_through(new_page, page, model):
+    page.route("**/events", lambda route: route.abort())
+    model.stopped.clear()
+    ask(page, "slowly, please")
+    playwright.expect(page.get_by_text("Looking at each slice")).to_be_visible()
+    page.get_by_role("button", name="Stop").click()
+    assert model.stopped.wait(10)
+    playwright.expect(page.locator(".progress")).to_be_hidden()
+    answered(page, "the liver")
+    assert any("ERR_FAILED" in told for told in new_page.complaints), "events were asked for first"
+    new_page.complaints[:] = [told for told in new_page.complaints if "ERR_FAILED" not in told]
+
+
+def test_a_request_that_is_cancelled_from_elsewhere_is_told(page, model):
+    model.stopped.clear()
+    with page.expect_response("**/questions") as asked:
+        ask(page, "slowly, please")
+    playwright.expect(page.get_by_text("Looking at each slice")).to_be_visible()
+    gone = page.request.delete(f"{page.url.split('#')[0]}api/requests/{asked.value.json()['request']}", headers=HEADERS)
+    assert gone.status == 204 and model.stopped.wait(10)
+    playwright.expect(page.get_by_text("The request was cancelled")).to_be_visible()
+    assert page.get_by_label("What do you look for?").input_value() == "slowly, please", "to be asked again"
+
+
 def test_the_place_in_the_queue_is_told(new_page, service, page):
     first = new_page()
     open_study(first, "ct.nii.gz")
@@ -323,7 +410,6 @@ def test_text_stays_text(new_page):
     open_study(page, HOSTILE_FILE)
     answered(page, HOSTILE)
     playwright.expect(page.locator("#history")).to_contain_text(HOSTILE)
-    page.wait_for_load_state("networkidle")  # no picture of a name that is no more
     page.locator("#masks").get_by_role("button", name="Rename").click()
     name = "<b onclick=alert(1)>"
     page.get_by_label("New name of").fill(name)
@@ -331,6 +417,8 @@ def test_text_stays_text(new_page):
     playwright.expect(page.get_by_role("heading", name=name)).to_be_visible()
     assert page.locator("main img, main b, main script, #choose-study img").count() == 0
     wait_until(lambda: colored(page) > 0)
+    # A picture of the name that is no more may have been on its way.
+    new_page.complaints[:] = [told for told in new_page.complaints if "404" not in told]
 
 
 def test_keys(page):
@@ -385,6 +473,23 @@ def test_zooming_keeps_what_is_under_the_pointer_and_boxes_on_the_picture(page):
     assert (moved["x"] - zoomed["x"], moved["y"] - zoomed["y"]) == pytest.approx((30, 20), abs=1)
     page.keyboard.press("0")
     wait_until(lambda: box.bounding_box() == whole)
+
+
+def test_two_fingers_zoom_and_shift_what_is_under_them(new_page):
+    page = new_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    open_study(page, "ct.nii.gz")
+    answered(page, "the liver")
+    x, y = middle(canvas(page))
+    box = page.locator(".box")
+    whole, number = box.bounding_box(), slice_number(page)
+    # Twice as far apart, 10 px to the right and down.
+    touch(page, [(x - 30, y), (x + 30, y)], [(x - 50, y + 10), (x + 70, y + 10)])
+    wait_until(lambda: box.bounding_box()["width"] == pytest.approx(2 * whole["width"], abs=1))
+    zoomed = box.bounding_box()
+    expected = x + 10 + 2 * (whole["x"] - x), y + 10 + 2 * (whole["y"] - y)
+    assert (zoomed["x"], zoomed["y"]) == pytest.approx(expected, abs=1.5)
+    assert slice_number(page) == number, "two fingers do not scroll"
+    playwright.expect(page.get_by_role("button", name="Propagate again")).to_be_disabled()  # nor drag the box
 
 
 def test_masks_are_hidden_and_deleted(page):
@@ -451,10 +556,7 @@ def test_a_phone_shows_one_plane_and_does_not_scroll_sideways(new_page, scheme):
     assert [canvas(page, plane).is_visible() for plane in ("axial", "coronal", "sagittal")] == [False, True, False]
     number = slice_number(page, "coronal")
     x, y = middle(canvas(page, "coronal"))
-    touch = page.context.new_cdp_session(page)
-    touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 60}]})
-    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    touch(page, [(x, y)], [(x, y - 60)])
     wait_until(lambda: slice_number(page, "coronal") > number)
 
 

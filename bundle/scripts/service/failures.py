@@ -16,6 +16,7 @@ SERVICE_FAILURES = (
     "name_taken",
     "bad_window",
     "bad_boxes",
+    "bad_points",
     "key_slice_not_shown",
     "nothing_to_undo",
     "not_dicom",

@@ -154,7 +154,13 @@ class SegmentationService:
         return self.queue.submit(owner, partial(self._answer, study, query, name, None))
 
     def correct(
-        self, owner: str, study_id: str, name: str, key_slice: int, boxes_xyxy_px: Sequence[Sequence[float]]
+        self,
+        owner: str,
+        study_id: str,
+        name: str,
+        key_slice: int,
+        boxes_xyxy_px: Sequence[Sequence[float]],
+        points_xy_px: Sequence[Sequence[Sequence[float]]] = (),
     ) -> Request:
         """Puts a person's evidence for a mask into the queue: it is propagated, the language model is not asked.
 
@@ -164,13 +170,14 @@ class SegmentationService:
             name: of the mask; one that is not there yet is made.
             key_slice: see `display.given_answer`.
             boxes_xyxy_px: see `display.given_answer`.
+            points_xy_px: see `display.given_answer`.
 
         Raises:
-            ServiceError: `unknown_study`, `bad_name`, `too_many_masks`, `key_slice_not_shown`, `bad_boxes` or
-                `too_many_requests`.
+            ServiceError: `unknown_study`, `bad_name`, `too_many_masks`, `key_slice_not_shown`, `bad_boxes`,
+                `bad_points` or `too_many_requests`.
         """
         study = self.study(owner, study_id)
-        completion = given_answer(key_slice, boxes_xyxy_px, study.geometry)
+        completion = given_answer(key_slice, boxes_xyxy_px, study.geometry, points_xy_px)
         known = [mask for mask in study.masks() if mask.name == name]
         query = known[0].current.record["query"] if known else checked_name(name)
         study.name_for(query, name)

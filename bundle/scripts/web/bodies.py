@@ -37,10 +37,12 @@ class Question(SentBody):
 
 
 class Correction(SentBody):
-    """A person's evidence: the index of an axial slice, and boxes x1, y1, x2, y2 in pixels of its picture."""
+    """A person's evidence: the index of an axial slice, boxes x1, y1, x2, y2 in pixels of its picture, and perhaps for
+    each box points x, y on the target."""
 
     key_slice: int
     boxes: list[list[float]]
+    points: list[list[list[float]]] = []
 
 
 class MaskName(SentBody):

@@ -122,7 +122,7 @@ def ask(study: OwnStudy, service: Service, body: Question) -> dict[str, str]:
 @calls.post("/api/studies/{study_id}/masks/{name}/correction", status_code=202)
 def correct(study: OwnStudy, service: Service, name: str, body: Correction) -> dict[str, str]:
     """Puts a person's evidence into the queue."""
-    return {"request": service.correct(study.owner, study.id, name, body.key_slice, body.boxes).id}
+    return {"request": service.correct(study.owner, study.id, name, body.key_slice, body.boxes, body.points).id}
 
 
 @calls.post("/api/studies/{study_id}/masks/{name}/undo")

@@ -15,11 +15,12 @@ export class Answer {
    * @param {HTMLElement} root
    * @param {import("./session.js").Session} session
    * @param {import("./box_editor.js").BoxEditor} boxes
+   * @param {import("./point_editor.js").PointEditor} points
    * @param {import("./ask.js").Ask} ask
    * @param {{onStudy: (study: object) => void, onError: (error: Error) => void}} options
    */
-  constructor(root, session, boxes, ask, { onStudy, onError }) {
-    Object.assign(this, { root, session, boxes, ask, onStudy, onError });
+  constructor(root, session, boxes, points, ask, { onStudy, onError }) {
+    Object.assign(this, { root, session, boxes, points, ask, onStudy, onError });
     session.addEventListener("changed", () => this.show());
     session.addEventListener("moved", () => this.#showPlace());
     ask.root.addEventListener("busy", () => this.show());
@@ -67,23 +68,15 @@ export class Answer {
 
   #evidence(mask) {
     const { draft, isDraftChanged } = this.session;
-    const { isDrawing } = this.boxes;
     const count = draft.boxes.length;
-    const words = draft.key_slice === null ? "no key slice" : `slice ${draft.key_slice + 1}, ${count} ${count === 1 ? "box" : "boxes"}`;
     const act = (label, does, properties = {}) => button(label, does, { data: { focus: label }, ...properties });
-    const drawing = [
-      element("p", { class: "hint" }, "Drag a box on the axial picture."),
-      act("Put it at the crosshair", () => this.boxes.addAtCrosshair()),
-      act("Do not add", () => this.boxes.startDrawing(false)),
-    ];
-    const editing = [act("Add box", () => this.boxes.startDrawing()), this.keyChoice];
     const isReady = isDraftChanged && draft.key_slice !== null && !this.ask.isBusy;
     return element(
       "div",
       { class: "evidence" },
-      element("h3", {}, "Evidence ", element("span", {}, words)),
+      element("h3", {}, "Evidence ", element("span", {}, wordsOf(draft))),
       this.place,
-      element("div", { class: "actions" }, ...(isDrawing ? drawing : editing)),
+      element("div", { class: "actions" }, ...this.#editing(act)),
       isDraftChanged && count === 0 && element("p", { class: "hint" }, "Without a box, the correction says that the target is not in this scan."),
       element(
         "div",
@@ -93,6 +86,26 @@ export class Answer {
         mask.undo && !isDraftChanged && act("Undo", () => this.#undo(mask), { disabled: this.ask.isBusy, title: "Back to the mask before the last correction" }),
       ),
     );
+  }
+
+  /** What adds to the evidence, or what is to be done next while something is added. */
+  #editing(act) {
+    const { boxes, points } = this;
+    const adding = (hint, addAtCrosshair, stop) => [
+      element("p", { class: "hint" }, hint),
+      act("Put it at the crosshair", addAtCrosshair),
+      act("Do not add", stop),
+    ];
+    if (boxes.isDrawing) return adding("Drag a box on the axial picture.", () => boxes.addAtCrosshair(), () => boxes.startDrawing(false));
+    if (points.isSetting) return adding("Press on the target, inside a box.", () => points.addAtCrosshair(), () => points.startSetting(false));
+    const hasBox = this.session.draft.boxes.length > 0;
+    const addPoint = act("Add point", () => this.#addPoint(), { disabled: !hasBox, title: "On the target, inside its box" });
+    return [act("Add box", () => boxes.startDrawing()), addPoint, this.keyChoice];
+  }
+
+  #addPoint() {
+    if (!this.session.isKeySliceShown) this.session.showKeySlice();
+    this.points.startSetting();
   }
 
   /** What depends on the slice that is looked at; the rest is not made anew with each step. */
@@ -117,8 +130,8 @@ export class Answer {
 
   #propagate(mask) {
     const url = path("studies", this.session.study.id, "masks", mask.name, "correction");
-    const { key_slice, boxes } = this.session.draft;
-    return this.ask.run(`Correction of ${mask.name}`, () => change("POST", url, { key_slice, boxes }));
+    const evidence = this.session.draft;
+    return this.ask.run(`Correction of ${mask.name}`, () => change("POST", url, evidence));
   }
 
   async #undo(mask) {
@@ -160,4 +173,11 @@ export class Answer {
 function volumeOf({ volume_ml: volume }) {
   if (volume === null) return ["volume unknown"];
   return [element("strong", {}, volume.toFixed(volume < 10 ? 2 : 1)), " ml"];
+}
+
+function wordsOf({ key_slice: z, boxes, points }) {
+  if (z === null) return "no key slice";
+  const counted = [[boxes.length, "box", "boxes"], [points.flat().length, "point", "points"]];
+  const words = counted.filter(([count, one]) => count || one === "box").map(([count, one, several]) => `${count} ${count === 1 ? one : several}`);
+  return [`slice ${z + 1}`, ...words].join(", ");
 }

@@ -4,6 +4,9 @@ import { change, path } from "./calls.js";
 import { button, element, replaceChildren } from "./dom.js";
 import { cancel, follow, progressOf, readWritten } from "./requests.js";
 
+// The service cancels what nobody follows any more.
+const CANCELLED = "The request was cancelled: its connection broke off, or it was stopped elsewhere. Ask again.";
+
 export class Ask {
   #request = null;
 
@@ -76,10 +79,12 @@ export class Ask {
     } catch (error) {
       this.listener.onError(error);
     }
+    const { isStopped } = this.#request;
     this.#request = null;
     this.progress.hidden = true;
     this.#enable();
     this.root.dispatchEvent(new Event("busy", { bubbles: true }));
+    if (end?.state === "cancelled" && !isStopped) this.listener.onError(new Error(CANCELLED));
     if (end?.state === "failed") this.listener.onError(new Error(end.error?.message ?? "The request failed. Ask again."));
     if (end?.state === "done" && this.question.value === title) this.question.value = "";
     if (end && this.session.study?.id === study) await this.listener.onDone(end.state === "done" ? end.mask : null).catch(this.listener.onError);

@@ -1,11 +1,11 @@
 /** The boxes on the key slice: dragged, resized, drawn and deleted, by pointer and by keys. */
 
 import { button, element, replaceChildren } from "./dom.js";
+import { ARROWS, followDrag } from "./pointers.js";
 
 const CORNERS = { nw: [0, 1], ne: [2, 1], sw: [0, 3], se: [2, 3] };
 const CLICKED_BOX_SHARE = 1 / 8;
 const CLICK_PX = 4;
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class BoxEditor {
   #dragged = false;
@@ -39,11 +39,9 @@ export class BoxEditor {
   }
 
   show() {
-    const { study, draft, position } = this.session;
     this.layer.classList.toggle("is-drawing", this.isDrawing);
     if (this.#dragged) return;
-    const isKeySlice = study && draft.key_slice === position[2] && this.session.masksShown;
-    const boxes = isKeySlice ? draft.boxes : [];
+    const boxes = this.session.isKeySliceShown ? this.session.draft.boxes : [];
     const layout = boxes.length ? this.plane.layout() : null;
     replaceChildren(this.layer, ...boxes.map((box, index) => this.#boxElement(box, index, layout)));
   }
@@ -71,12 +69,13 @@ export class BoxEditor {
     const from = this.plane.pictureXY(event);
     const before = this.session.draft.boxes[index];
     this.#dragged = true;
-    this.#follow(event, made, (move, isEnd) => {
+    followDrag(event, made, this.plane.stage, (move, state) => {
       const to = this.plane.pictureXY(move);
       const shift = [to[0] - from[0], to[1] - from[1]];
       const box = corner ? resized(before, corner, shift) : this.#moved(before, shift);
-      this.#dragged = !isEnd;
-      this.#replace(index, box);
+      const isKept = state === "lost" || !shift.some(Boolean); // to the digit: the model's boxes have fractions
+      this.#dragged = state === "held";
+      this.#replace(index, isKept ? before : this.session.fitted(box));
       place(made, this.session.draft.boxes[index], this.plane.layout());
     });
   }
@@ -89,27 +88,15 @@ export class BoxEditor {
     const rubber = element("div", { class: "box" });
     this.layer.append(rubber);
     this.#dragged = true;
-    this.#follow(event, this.layer, (move, isEnd) => {
+    followDrag(event, this.layer, this.plane.stage, (move, state) => {
       const [toX, toY] = this.plane.pictureXY(move);
       place(rubber, [Math.min(x, toX), Math.min(y, toY), Math.max(x, toX), Math.max(y, toY)], this.plane.layout());
-      if (!isEnd) return;
+      if (state === "held") return;
       this.#dragged = false;
+      if (state === "lost") return this.show();
       const isClick = Math.hypot(move.clientX - event.clientX, move.clientY - event.clientY) < CLICK_PX;
       this.#add(isClick ? [x, y, x, y] : [x, y, toX, toY]);
     });
-  }
-
-  /** Calls back with each move of a pointer, and with the last one. */
-  #follow(event, target, onMove) {
-    target.setPointerCapture(event.pointerId);
-    const move = (next) => onMove(next, false);
-    const end = (last) => {
-      target.removeEventListener("pointermove", move);
-      onMove(last, true);
-    };
-    target.addEventListener("pointermove", move);
-    target.addEventListener("pointerup", end, { once: true });
-    target.addEventListener("pointercancel", end, { once: true });
   }
 
   #onKey(event, index) {
@@ -119,7 +106,7 @@ export class BoxEditor {
     event.stopPropagation();
     if (!arrow) return this.#remove(index);
     const box = this.session.draft.boxes[index];
-    this.#replace(index, event.shiftKey ? resized(box, CORNERS.se, arrow) : this.#moved(box, arrow));
+    this.#replace(index, this.session.fitted(event.shiftKey ? resized(box, CORNERS.se, arrow) : this.#moved(box, arrow)));
   }
 
   /** Adds a box on the slice that is looked at, or on the nearest that can be the key slice. */
@@ -133,17 +120,19 @@ export class BoxEditor {
     const isPoint = box[0] === box[2] && box[1] === box[3];
     const drawn = isPoint ? [box[0] - half[0], box[1] - half[1], box[2] + half[0], box[3] + half[1]] : box;
     const added = this.session.fitted(drawn);
-    this.session.correct({ key_slice: key, boxes: isKeySlice ? [...draft.boxes, added] : [added] });
+    const [boxes, points] = isKeySlice ? [draft.boxes, draft.points] : [[], []];
+    this.session.correct({ key_slice: key, boxes: [...boxes, added], points: [...points, []] });
     this.session.move({ 2: key });
     [...this.layer.querySelectorAll(".box")].at(-1)?.focus();
   }
 
   #replace(index, box) {
-    this.session.correct({ boxes: this.session.draft.boxes.map((one, at) => (at === index ? this.session.fitted(box) : one)) });
+    this.session.correct({ boxes: this.session.draft.boxes.map((one, at) => (at === index ? box : one)) });
   }
 
   #remove(index) {
-    this.session.correct({ boxes: this.session.draft.boxes.filter((_, at) => at !== index) });
+    const { boxes, points } = this.session.draft;
+    this.session.correct({ boxes: boxes.toSpliced(index, 1), points: points.toSpliced(index, 1) });
   }
 
   /** Moved as a whole: at the border of what the model sees it stops and keeps its size. */

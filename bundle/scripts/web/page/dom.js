@@ -27,7 +27,7 @@ export function replaceChildren(root, ...children) {
   const focused = root.contains(document.activeElement) ? document.activeElement.dataset.focus : undefined;
   root.replaceChildren(...children.filter((child) => child !== null && child !== false).map(asNode));
   if (focused === undefined) return;
-  [...root.querySelectorAll("[data-focus]")].find((one) => one.dataset.focus === focused)?.focus();
+  [...root.querySelectorAll("[data-focus]")].find((one) => one.dataset.focus === focused)?.focus({ preventScroll: true });
 }
 
 function asNode(child) {

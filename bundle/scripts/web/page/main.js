@@ -76,7 +76,7 @@ async function start() {
       if (mask !== null) session.select(mask);
     },
   });
-  new Answer(part("answer"), session, viewer.boxes, ask, { onStudy, onError: showError });
+  new Answer(part("answer"), session, viewer.boxes, viewer.points, ask, { onStudy, onError: showError });
   new Masks(part("masks"), session, { onStudy, onError: showError });
   new History(part("history"), session);
   const studyButton = part("choose-study");

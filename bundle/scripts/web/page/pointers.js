@@ -1,9 +1,12 @@
-/** What a mouse, a touch pad and fingers do on the picture of a plane. */
+/** What a mouse, a touch pad and fingers do on the picture of a plane, and on what lies above it. */
 
 const WHEEL_STEP_PX = 40;
 const WHEEL_ZOOM = 0.0025;
 const MOST_SLICES_AT_ONCE = 3;
 const SWIPE_STEP_PX = 7;
+
+/** Where arrow keys move what has the focus, in pixels of the picture. */
+export const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 /**
  * The wheel scrolls, with Ctrl it zooms. A mouse drags the crosshair, with Shift the picture. A finger scrolls, its tap
@@ -13,12 +16,33 @@ const SWIPE_STEP_PX = 7;
 export function followPointers(plane) {
   followWheel(plane);
   const held = new Map(); // where the fingers, or the mouse, were last, in pixels of the stage
-  plane.canvas.addEventListener("pointerdown", (event) => {
+  const onDown = (event) => {
     if (!plane.session.study || event.button !== 0) return;
-    plane.canvas.setPointerCapture(event.pointerId);
     if (event.pointerType === "touch") followFinger(plane, event, held);
-    else followMouse(plane, event, held);
-  });
+    else if (event.target === plane.canvas) followMouse(plane, event, held);
+  };
+  // Before the boxes, which lie above the canvas, take a finger for themselves.
+  plane.stage.addEventListener("pointerdown", onDown, { capture: true });
+}
+
+/**
+ * Calls back with each move of a pointer that has begun to drag something: "held"; and with its end: "done", or "lost" to
+ * a second finger, which zooms.
+ * @param {PointerEvent} event
+ * @param {HTMLElement} target what is dragged
+ * @param {HTMLElement} stage the one of the plane
+ * @param {(move: PointerEvent, state: "held"|"done"|"lost") => void} onMove
+ */
+export function followDrag(event, target, stage, onMove) {
+  target.setPointerCapture(event.pointerId);
+  const listeners = new AbortController();
+  const end = (last, state) => (listeners.abort(), onMove(last, state));
+  const own = (act) => (next) => next.pointerId === event.pointerId && act(next);
+  const listen = (where, name, act) => where.addEventListener(name, act, { capture: true, signal: listeners.signal });
+  listen(target, "pointermove", own((move) => onMove(move, "held")));
+  listen(target, "pointerup", own((last) => end(last, "done")));
+  listen(target, "pointercancel", own((last) => end(last, "lost")));
+  listen(stage, "pointerdown", (other) => end(other, "lost"));
 }
 
 function followWheel(plane) {
@@ -38,6 +62,7 @@ function followWheel(plane) {
 }
 
 function followMouse(plane, start, held) {
+  plane.canvas.setPointerCapture(start.pointerId);
   if (!start.shiftKey) plane.point(start);
   track(plane, start, held, (move, before, after) => {
     if (move.shiftKey) plane.pan(difference(after[0], before[0]));
@@ -47,28 +72,32 @@ function followMouse(plane, start, held) {
 
 function followFinger(plane, start, held) {
   const index = plane.index;
-  let isTap = true;
-  let isPinch = false;
+  let isTap = start.target === plane.canvas; // what began on a box drags the box
+  let isScroll = isTap;
+  if (held.size) {
+    start.stopPropagation();
+    for (const finger of [...held.keys(), start.pointerId]) plane.canvas.setPointerCapture(finger);
+  }
   const onMove = (move, before, after) => {
-    isPinch ||= before.length > 1;
+    if (before.length > 1) isTap = isScroll = false;
     if (before.length === 2) return pinch(plane, before, after);
     const steps = Math.trunc((start.clientY - move.clientY) / SWIPE_STEP_PX);
     isTap &&= steps === 0;
-    if (!isTap && !isPinch) plane.moveTo(index + steps);
+    if (isScroll && !isTap) plane.moveTo(index + steps);
   };
-  track(plane, start, held, onMove, (end) => isTap && !isPinch && plane.point(end));
+  track(plane, start, held, onMove, (end) => isTap && plane.point(end));
 }
 
 function pinch(plane, before, after) {
-  plane.pan(difference(middle(after), middle(before)));
-  plane.zoom(distance(after) / Math.max(distance(before), 1), middle(after));
+  plane.zoom(distance(after) / Math.max(distance(before), 1), middle(before));
+  plane.pan(difference(middle(after), middle(before))); // not before: a whole picture does not shift
 }
 
 /** Calls back with each move of a pointer, and all places that are held before and after it; then with its end. */
 function track(plane, start, held, onMove, onUp = () => {}) {
   const listeners = new AbortController();
   const listen = (name, act) =>
-    plane.canvas.addEventListener(name, (event) => event.pointerId === start.pointerId && act(event), { signal: listeners.signal });
+    plane.stage.addEventListener(name, (event) => event.pointerId === start.pointerId && act(event), { signal: listeners.signal });
   const end = () => {
     held.delete(start.pointerId);
     listeners.abort();

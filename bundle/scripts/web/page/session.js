@@ -11,7 +11,7 @@ export const PLANES = {
  * Events: `moved` when another place is looked at, `changed` for everything else.
  *
  * Positions and boxes are in display voxels: x to the patient's left, y to posterior, z to superior. Boxes are
- * [x1, y1, x2, y2], half-open pixel edges of the axial picture.
+ * [x1, y1, x2, y2], half-open pixel edges of the axial picture; points are [x, y] there, a list of them for each box.
  */
 export class Session extends EventTarget {
   study = null;
@@ -20,7 +20,7 @@ export class Session extends EventTarget {
   masksShown = true;
   hidden = new Set();
   selectedName = null;
-  /** {key_slice, boxes} of the chosen mask as changed by a person; equal to the mask's own until then. */
+  /** {key_slice, boxes, points} of the chosen mask as changed by a person; equal to the mask's own until then. */
   draft = evidenceOf(null);
 
   /**
@@ -102,6 +102,11 @@ export class Session extends EventTarget {
     this.#tell("changed");
   }
 
+  /** Whether the slice that is looked at has the boxes, and they are to be seen. */
+  get isKeySliceShown() {
+    return Boolean(this.study) && this.draft.key_slice === this.position[2] && this.masksShown;
+  }
+
   visibleMasks() {
     if (!this.masksShown || !this.study) return [];
     return this.study.masks.filter((mask) => !this.hidden.has(mask.name));
@@ -112,8 +117,8 @@ export class Session extends EventTarget {
   }
 
   /** A person's change of the evidence. */
-  correct({ key_slice = this.draft.key_slice, boxes = this.draft.boxes }) {
-    this.draft = { key_slice, boxes };
+  correct(changed) {
+    this.draft = { ...this.draft, ...changed };
     this.#tell("changed");
   }
 
@@ -148,5 +153,6 @@ export class Session extends EventTarget {
 }
 
 function evidenceOf(mask) {
-  return { key_slice: mask?.key_slice ?? null, boxes: structuredClone(mask?.bbox_2d_list ?? []) };
+  const { key_slice = null, bbox_2d_list: boxes = [], point_2d_list: points = [] } = structuredClone(mask ?? {});
+  return { key_slice, boxes, points: points.length ? points : boxes.map(() => []) };
 }

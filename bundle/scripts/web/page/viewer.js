@@ -3,6 +3,7 @@
 import { BoxEditor } from "./box_editor.js";
 import { button, element, replaceChildren } from "./dom.js";
 import { Plane } from "./plane.js";
+import { PointEditor } from "./point_editor.js";
 import { PLANES } from "./session.js";
 import { SliceImages } from "./slice_images.js";
 
@@ -20,6 +21,7 @@ export class Viewer {
     this.images = new SliceImages(() => Object.values(this.planes).forEach((plane) => plane.draw()));
     this.planes = Object.fromEntries(Object.keys(PLANES).map((name) => [name, new Plane(name, session, this.images)]));
     this.boxes = new BoxEditor(session, this.planes.axial);
+    this.points = new PointEditor(session, this.planes.axial);
     this.#build();
     this.enlarge("axial");
     session.addEventListener("changed", () => this.#show());
@@ -90,6 +92,12 @@ export class Viewer {
     this.keyButton.disabled = draft.key_slice === null;
   }
 
+  /** Ends what is being added to the evidence; null where nothing is. */
+  #stopAdding() {
+    if (this.boxes.isDrawing) return () => this.boxes.startDrawing(false);
+    return this.points.isSetting ? () => this.points.startSetting(false) : null;
+  }
+
   #onKey(event) {
     const isTyping = event.target.closest("input, textarea, select, dialog");
     if (isTyping || event.ctrlKey || event.metaKey || event.altKey || !this.session.study) return;
@@ -109,7 +117,7 @@ export class Viewer {
       End: () => plane.moveTo(last),
       b: () => this.session.showMasks(!this.session.masksShown),
       k: () => this.session.showKeySlice(),
-      Escape: this.boxes.isDrawing ? () => this.boxes.startDrawing(false) : null,
+      Escape: this.#stopAdding(),
     };
     const window = this.session.windows[Number(event.key) - 1];
     const action = window ? () => this.session.setWindow(window) : actions[event.key];
