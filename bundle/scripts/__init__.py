@@ -14,7 +14,7 @@ One flow, one direction of imports: each line may import those above it, never t
 
     images.failures                       why an image file cannot be used
     images.stored_image                   an image as its file stores it, and as a volume of one slice
-    images.picture_file                   PNG, JPEG, TIFF, BMP and GIF files
+    images.picture_file                   PNG, JPEG, TIFF, BMP and GIF files; PNG written
     images.dicom_image                    a DICOM file of one frame
 
     volume.cropped_mask                   a mask without the empty space around it

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 from medvol_r1.images.failures import IMAGE_FAILURES, ImageError
-from medvol_r1.images.picture_file import is_picture, read_picture
+from medvol_r1.images.picture_file import is_picture, png_bytes, read_picture
 from PIL import ExifTags, Image
 
 GREY = np.array([[0, 100, 255], [50, 150, 200]], dtype=np.uint8)
@@ -205,3 +205,13 @@ def test_bytes_changed_anywhere_are_an_image_or_a_reason(tmp_path):
                 assert read_picture(path).pixels.ndim == 3
             except ImageError as error:
                 assert error.reason in IMAGE_FAILURES
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+@pytest.mark.parametrize("compress_level", [-1, 1])
+def test_what_is_written_is_read_back(tmp_path, shape, compress_level):
+    written = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    path = tmp_path / "a.png"
+    path.write_bytes(png_bytes(written, compress_level))
+    planes = written[None] if written.ndim == 2 else written.transpose(2, 0, 1)
+    np.testing.assert_array_equal(read_picture(path).pixels, planes)

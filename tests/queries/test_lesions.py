@@ -2,12 +2,9 @@
 
 import numpy as np
 import pytest
-from label_blocks import CYST, LEFT, RIGHT, TUMOR, cube, volume
+from label_blocks import BUSY, CYST, KIDNEYS, LEFT, RIGHT, TUMOR, cube, volume
 from medvol_r1.queries.lesions import describe
 
-KIDNEYS = (cube(RIGHT, 2, 4, 2, 8), cube(LEFT, 28, 4, 2, 8))
-# A tumor of 27 voxels and a cyst of 8 in the right kidney, a cyst of 64 in the left one.
-BUSY = volume(*KIDNEYS, cube(TUMOR, 4, 6, 4, 3), cube(CYST, 9, 9, 7, 2), cube(CYST, 30, 6, 4, 4))
 MM = np.diag([2.0, 2.0, 2.0, 1.0])
 MM[:3, 3] = 10.0, 20.0, -30.0
 

@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-from label_blocks import CYST, LEFT, RIGHT, TUMOR, cube, volume
+from label_blocks import BUSY, CYST, KIDNEYS, LEFT, RIGHT, TUMOR, cube, volume
 from medvol_r1.queries.lesions import describe
 from medvol_r1.queries.resolvers import Unresolvable, needed_labels, resolve, select
 
-KIDNEYS = (cube(RIGHT, 2, 4, 2, 8), cube(LEFT, 28, 4, 2, 8))
-# A tumor of 27 voxels and a cyst of 8 in the right kidney, a cyst of 64 in the left one.
-BUSY = volume(*KIDNEYS, cube(TUMOR, 4, 6, 4, 3), cube(CYST, 9, 9, 7, 2), cube(CYST, 30, 6, 4, 4))
 HEALTHY = volume(*KIDNEYS)
 RIGHT_CYST = volume(*KIDNEYS, cube(CYST, 4, 6, 4, 3))
 

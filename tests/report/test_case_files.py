@@ -93,7 +93,7 @@ def picture_case(folder, pixels, orientation, **changes):
     mask[3:7, 1] = 1
     said = {"key_slice": 1, "slices_shown": 1, "volume_ml": None}
     record = record_of(image=str(folder / "a.jpg")) | said
-    return AnsweredCase(name="a", record=record, mask=mask, geometry=geometry, window_hu=(0, 255), **changes)
+    return AnsweredCase(name="a", record=record, mask=mask, geometry=geometry, window=(0, 255), **changes)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

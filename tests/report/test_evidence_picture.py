@@ -5,13 +5,12 @@ from medvol_r1.report.evidence_picture import draw_evidence, save_evidence
 from medvol_r1.volume.geometry import SliceGeometry
 
 
-def draw(record=None, mask=None, affine=AFFINE, **options):
+def draw(record=None, mask=None, affine=AFFINE, volume=None, **options):
     meta = geometry_meta(affine)
-    volume = np.random.default_rng(0).normal(0, 100, SHAPE).astype(np.float32)
-    options.setdefault("volume_hu", volume)
+    if volume is None:
+        volume = np.random.default_rng(0).normal(0, 100, SHAPE).astype(np.float32)
     mask = np.zeros(SHAPE, np.uint8) if mask is None else mask
-    volume_hu = options.pop("volume_hu")
-    return draw_evidence(volume_hu, mask, SliceGeometry.from_meta(meta), record or record_of(), **options)
+    return draw_evidence(volume, mask, SliceGeometry.from_meta(meta), record or record_of(), **options)
 
 
 def texts(figure):
@@ -23,7 +22,7 @@ def test_cuts_are_shown_as_a_radiologist_sees_them():
     volume = np.full(SHAPE, -160.0, np.float32)
     volume[10, 8, 2] = 240.0
     mask = (volume > 0).astype(np.uint8)
-    key, coronal, sagittal = draw(mask=mask, volume_hu=volume).axes[:3]
+    key, coronal, sagittal = draw(mask=mask, volume=volume).axes[:3]
     axial = np.asarray(key.images[0].get_array())
     # 12 columns from the patient's right: 11 - 10 = 1. 10 rows from anterior: 9 - 8 = 1.
     assert np.argwhere(axial > 0).tolist() == [[1, 1]]

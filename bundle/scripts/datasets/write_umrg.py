@@ -9,7 +9,6 @@ lists of.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from monai.utils import optional_import
-from PIL import Image
 
 from ..anchor import IMAGE_KEYS
+from ..images.picture_file import png_bytes
 from ..phantom.looks import MODALITIES, look_of
 from ..phantom.scan import SUBSETS, make_phantom, seeds_of
 from ..queries.bank import TYPES, Query, sample_queries
@@ -92,10 +91,10 @@ def write_images(output_dir: str | Path, split: str, count: int, size: int = 96,
     for number, seed in enumerate(seeds_of(split, count)):
         sample = _sample(seed, number, split, size, questions)
         name = f"{split}_{number}"
-        (folder / f"{name}.png").write_bytes(_png(sample.picture))
+        (folder / f"{name}.png").write_bytes(png_bytes(sample.picture))
         for place, (query, mask) in enumerate(sample.questions):
             case = f"{name}_{place + 1}" if place else name
-            (folder / f"{case}_mask.png").write_bytes(_png(mask.astype(np.uint8) * 255))
+            (folder / f"{case}_mask.png").write_bytes(png_bytes(mask.astype(np.uint8) * 255))
             anchor = true_anchor({}, mask[None])
             stated = (*anchor.boxes_xyxy_1000, *anchor.points_xy_1000[0]) if anchor else ()
             entries.append(
@@ -142,8 +141,8 @@ def _row(seed: int, number: int, split: str, size: int) -> dict[str, Any]:
     }
     return {
         "data_source": "umrg",
-        "images": [{"bytes": _png(sample.picture), "path": None}],
-        "masks": [{"bytes": _png(mask.astype(np.uint8) * 255), "path": None}],
+        "images": [{"bytes": png_bytes(sample.picture), "path": None}],
+        "masks": [{"bytes": png_bytes(mask.astype(np.uint8) * 255), "path": None}],
         "prompt": [{"role": "user", "content": f"<image>{query.text}"}],
         "reward_model": {"style": "rule", "ground_truth": json.dumps(truth)},
         "extra_info": {
@@ -153,12 +152,6 @@ def _row(seed: int, number: int, split: str, size: int) -> dict[str, Any]:
             "modality": sample.modality,
         },
     }
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG")
-    return content.getvalue()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
 
 from ..queries.bank import all_texts
-from .tiny_lvlm import build_tokenizer, initialise_numbers, tiny_config
+from .tiny_lvlm import build_tokenizer, initialise_numbers, save_lvlm, tiny_config
 
 
 def ensure_demo_lvlm(
@@ -56,8 +56,5 @@ def ensure_demo_lvlm(
         )
         model = Qwen3VLForConditionalGeneration(config)
         initialise_numbers(model, tokenizer)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_lvlm(model, tokenizer, folder)
     return str(folder)

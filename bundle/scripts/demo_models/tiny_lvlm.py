@@ -209,16 +209,19 @@ def build_tiny_lvlm(
     tokenizer = build_tokenizer(list(all_texts("train")))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = tiny_config(
-            tokenizer, image_size=image_size, patch_size=patch_size, channel_ranges=channel_ranges
-        )
+        config = tiny_config(tokenizer, image_size=image_size, patch_size=patch_size, channel_ranges=channel_ranges)
         model = Qwen3VLForConditionalGeneration(config)
         initialise_numbers(model, tokenizer)
+    save_lvlm(model, tokenizer, output_dir)
+    return Path(output_dir)
+
+
+def save_lvlm(model: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast, folder: str | Path) -> None:
+    """Writes model and tokenizer, whose end of text ends completions."""
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    model.save_pretrained(output_dir)
-    tokenizer.save_pretrained(output_dir)
-    return Path(output_dir)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def ensure_tiny_lvlm(

@@ -129,7 +129,7 @@ class EvaluationReport:
             geometry=geometry,
             truth=target_mask(label, entry.get("label_values")),
             scores={name: row[name] for name in ("DSC", "IoU")},
-            window_hu=tuple(image.meta.get("window_limits", self.window)),
+            window=tuple(image.meta.get("window_limits", self.window)),
         )
         write_picture(case, path)
 

@@ -1,10 +1,11 @@
-"""PNG, JPEG, TIFF, BMP and GIF files, read by Pillow."""
+"""PNG, JPEG, TIFF, BMP and GIF files, read by Pillow; PNG written."""
 
 from __future__ import annotations
 
 import os
 import struct
 import warnings
+from io import BytesIO
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -81,6 +82,18 @@ def read_picture(path: str | os.PathLike, *, is_label: bool = False) -> StoredIm
         raise ImageError(
             "cannot_decode", f"{path} cannot be decoded ({type(error).__name__}: {error}); export it anew as PNG"
         ) from error
+
+
+def png_bytes(pixels: np.ndarray, compress_level: int = -1) -> bytes:
+    """A PNG file of pixels uint8, grey [rows, columns], RGB or RGBA [rows, columns, 3 or 4].
+
+    Args:
+        pixels: its content.
+        compress_level: of zlib, 1 is the fastest; -1 is zlib's own choice.
+    """
+    content = BytesIO()
+    Image.fromarray(pixels).save(content, format="PNG", compress_level=compress_level)
+    return content.getvalue()
 
 
 def _read(path: str | os.PathLike, image: Image.Image, is_label: bool) -> StoredImage:

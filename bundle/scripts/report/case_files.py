@@ -39,7 +39,7 @@ class AnsweredCase:
             none.
         truth: bool [X, Y, Z], the target by its label; None: there is no label.
         scores: against the label, by name ("DSC"); each in 0..1.
-        window_hu: what is drawn black and white in pictures: HU of a CT, else values of the volume.
+        window: what is drawn black and white in pictures: HU of a CT, else values of the volume.
         target: what is asked for, in short; None: the query says it.
     """
 
@@ -50,7 +50,7 @@ class AnsweredCase:
     agreement_map: np.ndarray | None = None
     truth: np.ndarray | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
-    window_hu: tuple[float, float] = (-160.0, 240.0)
+    window: tuple[float, float] = (-160.0, 240.0)
     target: str | None = None
 
     @cached_property
@@ -113,7 +113,7 @@ def write_picture(case: AnsweredCase, path: Path) -> None:
         case.mask,
         case.geometry,
         case.record,
-        window_hu=case.window_hu,
+        window=case.window,
         truth=case.truth,
         scores=case.scores,
         has_directions=not case.is_picture,

@@ -107,7 +107,7 @@ class CaseWriter:
             agreement_map=agreement_map,
             truth=truth,
             scores=scores,
-            window_hu=tuple(item["image"].meta.get("window_limits", self.window)),
+            window=tuple(item["image"].meta.get("window_limits", self.window)),
             target=item.get("target"),
         )
         if self.save_dicom_seg and answered.series is None:

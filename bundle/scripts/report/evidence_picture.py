@@ -32,12 +32,12 @@ _MOST_LINES = {"query": 7, "reasoning": 7, "completion": 6}
 
 
 def draw_evidence(
-    volume_hu: np.ndarray,
+    volume: np.ndarray,
     mask: np.ndarray,
     geometry: SliceGeometry,
     record: Mapping[str, Any],
     *,
-    window_hu: tuple[float, float] = (-160.0, 240.0),
+    window: tuple[float, float] = (-160.0, 240.0),
     truth: np.ndarray | None = None,
     scores: Mapping[str, float] | None = None,
     has_directions: bool = True,
@@ -45,20 +45,20 @@ def draw_evidence(
     """Draws the picture; nothing is shown or written.
 
     Args:
-        volume_hu: [X, Y, Z] in HU, or in values of another modality, source voxel order; [X, Y, 1, 3] of a coloured
+        volume: [X, Y, Z] in HU, or in values of another modality, source voxel order; [X, Y, 1, 3] of a coloured
             image. Of one slice there are no cuts and no neighbours.
         mask: [X, Y, Z], nonzero is predicted.
         geometry: of the volume and its shown slices.
         record: the evidence, see `evidence_record`; `volume_ml` may be None where the spacing is not known.
-        window_hu: lower and upper HU (or value), drawn black and white.
+        window: lower and upper value, drawn black and white.
         truth: [X, Y, Z], nonzero is the label, or None.
         scores: to print, by name ("DSC"); each a number in 0..1.
         has_directions: whether it is known where the patient's right and front are.
     """
-    volume = apply_orientation(volume_hu, geometry.orientation)
+    volume = apply_orientation(volume, geometry.orientation)
     predicted = np.asarray(apply_orientation(mask, geometry.orientation)) != 0
     true = None if truth is None else np.asarray(apply_orientation(truth, geometry.orientation)) != 0
-    view = _View(volume, predicted, true, geometry, window_hu)
+    view = _View(volume, predicted, true, geometry, window)
     has_key = record["key_slice"] is not None
     key_index = record["key_slice"] - 1 if has_key else len(geometry.source_index) // 2
     figure = Figure(figsize=(15, 10), facecolor=_BACKGROUND, dpi=100)
@@ -101,12 +101,12 @@ class _View:
     """An LPS volume with its masks, and cuts through it.
 
     Args:
-        volume: HU [columns, rows, slices], or coloured with a last axis of 3; axes run to the patient's left, posterior
-            and superior.
+        volume: [columns, rows, slices], or coloured with a last axis of 3; the axes run to the patient's left,
+            posterior and superior.
         predicted: bool, same shape.
         true: bool, same shape, or None.
         geometry: gives the voxel's edges and the shown slices.
-        window_hu: lower and upper.
+        window: lower and upper value, drawn black and white.
     """
 
     def __init__(
@@ -115,12 +115,12 @@ class _View:
         predicted: np.ndarray,
         true: np.ndarray | None,
         geometry: SliceGeometry,
-        window_hu: tuple[float, float],
+        window: tuple[float, float],
     ) -> None:
         self.volume, self.predicted, self.true = volume, predicted, true
         self.shown = geometry.source_index
         self.shown_xyxy_px = geometry.shown_xyxy_px
-        self.window_hu = window_hu
+        self.window = window
         edges = np.linalg.norm(geometry.source_affine[:3, :3], axis=0)
         self.spacing_mm = edges[np.argsort(geometry.orientation[:, 0])]
 
@@ -152,9 +152,9 @@ class _View:
         true = None if self.true is None else self.true[cut].T
         if flip:
             image, predicted, true = image[::-1], predicted[::-1], None if true is None else true[::-1]
-        low, high = self.window_hu
+        low, high = self.window
         if image.ndim == 3:  # colours are drawn as they are
-            image = HUWindow(self.window_hu)(image)
+            image = HUWindow(self.window)(image)
         axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="bilinear")
         _overlay(axes, predicted, true)
         axes.set_axis_off()

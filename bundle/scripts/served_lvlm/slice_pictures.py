@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-from io import BytesIO
 
 import torch
-from PIL import Image
+
+from ..images.picture_file import png_bytes
 
 
 def slice_urls(slices: torch.Tensor) -> list[str]:
@@ -30,10 +30,4 @@ def slice_urls(slices: torch.Tensor) -> list[str]:
     grey_values = (slices.clamp(0, 1) * 255).round().to("cpu", torch.uint8)
     if slices.ndim == 4:
         grey_values = grey_values.movedim(1, -1)
-    return [_png_url(Image.fromarray(one)) for one in grey_values.numpy()]
-
-
-def _png_url(picture: Image.Image) -> str:
-    file = BytesIO()
-    picture.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+    return ["data:image/png;base64," + base64.b64encode(png_bytes(one)).decode("ascii") for one in grey_values.numpy()]

@@ -44,7 +44,7 @@ def export(study: Study, mask: NamedMask, form: str, folder: Path) -> Path:
         record=mask.current.record,
         mask=source_mask(mask.current.mask.full(), study.geometry.orientation).astype(np.uint8),
         geometry=study.geometry,
-        window_hu=study.window,
+        window=study.window,
         target=mask.name,
     )
     if form == "dicom_seg" and case.series is None:

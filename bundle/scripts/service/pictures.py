@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 import numpy as np
-from PIL import Image
 
+from ..images.picture_file import png_bytes
 from ..volume.windows import HUWindow
 from .failures import ServiceError
 
 PLANES = ("axial", "coronal", "sagittal")
 _OPACITY = 110
+_COMPRESS_LEVEL = 1  # a person who scrolls waits for each picture
 
 
 def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
@@ -58,7 +57,7 @@ def slice_png(volume: np.ndarray, plane: str, index: int, low: float, high: floa
     except ValueError as error:
         raise ServiceError("bad_window", f"low={low}, high={high}: low < high, both finite, is legal.") from error
     grey = window(cut(volume, plane, index).astype(np.float32))
-    return _png(np.rint(grey * 255).astype(np.uint8))
+    return png_bytes(np.rint(grey * 255).astype(np.uint8), _COMPRESS_LEVEL)
 
 
 def mask_png(mask: np.ndarray, plane: str, index: int, color: str) -> bytes:
@@ -79,10 +78,4 @@ def mask_png(mask: np.ndarray, plane: str, index: int, color: str) -> bytes:
     picture = np.zeros((*marked.shape, 4), dtype=np.uint8)
     picture[marked, :3] = [int(color[start : start + 2], 16) for start in (1, 3, 5)]
     picture[..., 3] = np.where(marked, np.where(inner, _OPACITY, 255), 0)
-    return _png(picture)
-
-
-def _png(pixels: np.ndarray) -> bytes:
-    content = BytesIO()
-    Image.fromarray(pixels).save(content, format="PNG", compress_level=1)
-    return content.getvalue()
+    return png_bytes(picture, _COMPRESS_LEVEL)

@@ -143,7 +143,7 @@ def group_picture(
         _columns_first(predicted),
         _cube(mask.shape),
         record,
-        window_hu=(0.0, 1.0),
+        window=(0.0, 1.0),
         truth=_columns_first(mask),
         scores={name: value for name, value in _terms(rollouts, group, best).items() if value is not None},
     )
