@@ -28,8 +28,9 @@ def client_of(service, **options):
 def running(service, **options):
     """A server of a service that outlives it; gives its URL."""
     app = create_app(service, **options)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    socket = server.config.bind_socket()
+    config = uvicorn.Config(app, port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=5)
+    server = uvicorn.Server(config)
+    socket = config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]})
     thread.start()
     try:

@@ -10,7 +10,6 @@ import shutil
 import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +19,7 @@ import pytest
 import torch
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install -e .[browser]")
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e .[serve]")
+pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e .[serve]")
 pytest.importorskip("fastapi", reason="FastAPI is not installed: pip install -e .[serve]")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -28,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from inference_stubs import NO_BOX, ONE_BOX  # noqa: E402
 from medvol_r1.service.study import LONGEST_NAME  # noqa: E402
 from medvol_r1.volume.query_text import MAX_CHARACTERS  # noqa: E402
-from medvol_r1.web.api import create_app  # noqa: E402
 from medvol_r1.web.protection import MARK  # noqa: E402
 from page_pictures import CHROMIUM, chromium, open_study, started_server  # noqa: E402
 from service_runs import SETTINGS, SHAPE, small_service, write_study  # noqa: E402
+from web_clients import running  # noqa: E402
 
 pytestmark = [
     pytest.mark.browser,
@@ -85,18 +84,6 @@ def boxes_everywhere(features, anchors, window=None):
     return masks
 
 
-@contextmanager
-def served(app):
-    """The base URL of an application on loopback."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
-    socket = server.config.bind_socket()
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{socket.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(20)
-
-
 @pytest.fixture(scope="module")
 def model():
     return SlowModel()
@@ -120,7 +107,7 @@ def service(tmp_path_factory, model):
 
 @pytest.fixture(scope="module")
 def url(service):
-    with served(create_app(service)) as url:
+    with running(service) as url:
         yield url
 
 
@@ -531,7 +518,7 @@ def test_a_reload_shows_the_study_again(page):
 
 
 def test_a_key_is_asked_for(service, browser, new_page):
-    with served(create_app(service, key="open sesame")) as locked:
+    with running(service, key="open sesame") as locked:
         page = new_page(locked)
         page.get_by_label("Key, as given").fill("wrong")
         page.keyboard.press("Enter")
