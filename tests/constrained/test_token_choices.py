@@ -63,8 +63,8 @@ def tokenizer(request):
     return request.param()
 
 
-def choices_of(tokenizer, num_slices=32, limit=256):
-    return TokenChoices(TokenTexts(tokenizer, len(tokenizer)), tokenizer.eos_token_id, num_slices, limit)
+def choices_of(tokenizer, num_slices=32, limit=256, form="boxes"):
+    return TokenChoices(TokenTexts(tokenizer, len(tokenizer)), tokenizer.eos_token_id, num_slices, limit, form)
 
 
 def tokens_of(tokenizer, num_boxes):
@@ -96,11 +96,37 @@ def test_random_tokens_make_valid_answers_within_the_limit(tokenizer, num_slices
     assert {0, 1} <= kinds
 
 
+@pytest.mark.parametrize("form, limits", [("boxes_and_points", (110, 200, 500)), ("image", (220, 260))])
+def test_random_tokens_make_valid_answers_with_points(tokenizer, form, limits):
+    """Within the limit, wherever it falls."""
+    num_slices = 1 if form == "image" else 32
+    for limit in limits:
+        choices = choices_of(tokenizer, num_slices, limit, form)
+        for seed in range(20):
+            chance, answer = random.Random(seed), ConstrainedAnswer(choices)
+            while not answer.is_whole:
+                options = answer.options().tolist()
+                of = choices.texts.of
+                tags = [one for one in options if of[one].startswith(("<", "</"))]
+                onward = tags or [one for one in options if of[one].startswith((",", "[", " [", "]"))]
+                answer.take(chance.choice(onward if onward and chance.random() < 0.6 else options))
+            assert len(answer.ids) <= limit
+            text = tokenizer.decode(answer.ids[:-1], clean_up_tokenization_spaces=False)
+            anchor = parse_completion(text, num_slices, form)
+            assert not isinstance(anchor, ParseFailure), (anchor, text)
+
+
 def test_a_valid_answer_keeps_its_tokens(tokenizer):
     """What a model writes that was trained on the tokenizer's own tokens; fewer of them are chosen."""
-    choices = choices_of(tokenizer, limit=600)
-    for anchor in (ANCHOR, EvidenceAnchor(2, ()), EvidenceAnchor(30, ANCHOR.boxes_xyxy_1000 * 8)):
-        ids = tokenizer(format_completion(anchor, THINK)).input_ids + [tokenizer.eos_token_id]
+    points = ((5, 6), (7, 1000))
+    for form, anchor in (
+        *(("boxes", one) for one in (ANCHOR, EvidenceAnchor(2, ()), EvidenceAnchor(30, ANCHOR.boxes_xyxy_1000 * 8))),
+        ("boxes_and_points", ANCHOR),
+        ("boxes_and_points", EvidenceAnchor(2, ANCHOR.boxes_xyxy_1000, (points, points[:1]))),
+        ("image", EvidenceAnchor(0, ANCHOR.boxes_xyxy_1000[:1], (points,))),
+    ):
+        choices = choices_of(tokenizer, 1 if form == "image" else 32, 600, form)
+        ids = tokenizer(format_completion(anchor, THINK, form)).input_ids + [tokenizer.eos_token_id]
         if len(ids) > choices.limit:
             continue
         answer, chosen = ConstrainedAnswer(choices), 0

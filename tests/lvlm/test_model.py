@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+from medvol_r1.anchor import EvidenceAnchor, parse_completion
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
 from tiny_models import save_random_lvlm
@@ -108,9 +109,21 @@ def test_bad_arguments(arguments, message):
         VolumeLVLM("anywhere", **arguments)
 
 
-def test_what_is_not_a_form_or_cannot_be_constrained_is_refused(folder):
-    with pytest.raises(ValueError, match='constrained writes answers of the form "boxes", and answer_form is .image.'):
-        VolumeLVLM(str(folder), constrained=True, answer_form="image")
+@pytest.mark.parametrize("form, num_slices", [("boxes", 3), ("boxes_and_points", 3), ("image", 1)])
+def test_valid_answers_parse_in_each_form(folder, slices, form, num_slices):
+    lvlm = VolumeLVLM(str(folder), constrained=True, answer_form=form, max_new_tokens=200)
+    sampling = Sampling(temperature=1.0)
+    generator = torch.Generator().manual_seed(0)
+    ((*answers,),) = lvlm.generate(
+        slices[:num_slices], QUERIES[:1], num_samples=4, sampling=sampling, generator=generator
+    )
+    anchors = [parse_completion(answer.text, num_slices, form) for answer in answers]
+    assert all(isinstance(anchor, EvidenceAnchor) for anchor in anchors) and len(set(anchors)) > 1
+    if form == "image":
+        assert all(len(anchor.points_xy_1000[0]) == 2 for anchor in anchors)
+
+
+def test_what_is_not_a_form_is_refused(folder):
     with pytest.raises(ValueError, match="answer_form is 'points'; legal are boxes, boxes_and_points, image"):
         VolumeLVLM(str(folder), answer_form="points")
 

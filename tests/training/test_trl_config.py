@@ -6,14 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from config_runs import training_workflow
+from medvol_r1.anchor import format_completion
 from medvol_r1.datasets.demo_cases import write_demo_cases
+from medvol_r1.datasets.write_umrg import write_images
 from medvol_r1.lvlm.model import VolumeLVLM
+from medvol_r1.umrg.marks import true_anchor
 from monai.bundle import ConfigWorkflow
 from safetensors.torch import load_file
-from tiny_models import save_random_models
+from tiny_models import save_random_lvlm, save_random_models
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLE = ROOT / "bundle"
@@ -126,6 +130,30 @@ def test_the_papers_settings_on_listed_volumes(weights, tmp_path):
     config = ConfigWorkflow([str(file) for file in PAPER], logging_file=False, bundle_root=str(BUNDLE)).parser.config
     told = {"max_new_tokens": 256, "lora_rank": 128, "num_slices": 64, "slice_size": 256, "queries_per_volume": 1}
     assert {key: config[key] for key in told} == told
+
+
+def test_single_images_and_their_rewards(weights, tmp_path):
+    """The overlay of single images goes on this config as on train_grpo.json; each reward is logged by its own name."""
+    images = {split: write_images(tmp_path, split, 2, size=32) for split in ("train", "test")}
+    lvlm = save_random_lvlm(tmp_path / "lvlm")  # sees colours
+    given = weights | {"lvlm_path": str(lvlm), "train_datalist": images["train"], "validation_datalist": images["test"]}
+    given |= {"max_steps": 1, "num_slices": 1, "reward_set": "hard", "max_new_tokens": 6}
+    workflow = workflow_of([CONFIG, BUNDLE / "configs" / "umrg" / "train_grpo.json"], tmp_path / "out", **given)
+    trainer = workflow.parser.get_parsed_content("train#trainer")
+    reward = workflow.parser.get_parsed_content("reward")
+    assert trainer.reward_weights.tolist() == list(reward.weights.values()) and len(reward.weights) == 9
+    assert trainer.reward_func_names == list(reward.terms) and reward.terms["box_iou"] is trainer.reward_funcs[1]
+    asked = trainer.train_dataset[0]["prompt"][0]["content"]
+    assert "points_1" in asked[0]["text"] and [part["type"] for part in asked].count("image") == 1
+    # What TRL calls: an object's own marks earn the most in each term of the set.
+    mask = np.zeros((1, 32, 32), dtype=bool)
+    mask[0, 8:24, 8:24] = True
+    answer = format_completion(true_anchor({}, mask), "Seen.", "image")
+    completion = [{"role": "assistant", "content": answer}]
+    earned = [one(completions=[completion], masks=[mask])[0] for one in trainer.reward_funcs[:7]]
+    assert earned == pytest.approx([1.0] * 7)
+    workflow.run()
+    assert "rewards/box_iou/mean" in set().union(*trainer.state.log_history)
 
 
 @pytest.mark.slow

@@ -1,7 +1,13 @@
 """The text of an answer, character by character: what may come next, in the form of `anchor.format_completion`.
 
-`<think>`, any text without a tag, `</think><answer>{"key_slice": k, "bbox_2d_list": [[x1, y1, x2, y2], ...]}</answer>`
-with k in 1..S and at most 16 boxes of whole numbers 0..1000, x1 < x2 and y1 < y2. All that is written so parses.
+`<think>`, any text without a tag, `</think><answer>`, an answer in one of `anchor.ANSWER_FORMS`, `</answer>`:
+
+    boxes               {"key_slice": k, "bbox_2d_list": [[x1, y1, x2, y2], ...]}
+    boxes_and_points    the same, or with one list of points a box, "point_2d_list": [[[x, y], ...], ...]
+    image               {"bbox": [x1, y1, x2, y2], "points_1": [x, y], "points_2": [x, y]}
+
+with k in 1..S, at most 16 boxes of whole numbers 0..1000, x1 < x2 and y1 < y2, and at most 16 points of a box. All that
+is written so parses.
 """
 
 from __future__ import annotations
@@ -10,12 +16,20 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from ..anchor import BOX_SCALE, MAX_BOXES
+from ..anchor import BOX_SCALE, MAX_BOXES, MAX_POINTS, AnswerForm
 
-_Place = Literal["think", "behind_less_than", "key_slice", "first_box", "number", "next_box", "end"]
-_BEHIND_REASONING = '</think><answer>{"key_slice": '
+_Place = Literal[
+    "think", "behind_less_than",
+    "key_slice", "number", "coordinate",
+    "first_box", "next_box", "points", "first_point", "next_point",
+    "end",
+]  # fmt: skip
+NUMBERS = ("key_slice", "number", "coordinate")
+"""Places where a whole number stands."""
+
+_REASONED = "</think><answer>{"
 _BEHIND_KEY_SLICE = ', "bbox_2d_list": ['
-_BEHIND_BOXES = "]}</answer>"
+_BEHIND_ALL = "}</answer>"
 _DIGITS = "0123456789"
 
 
@@ -24,11 +38,14 @@ class Written(NamedTuple):
 
     Args:
         fixed: what comes before anything else.
-        place: what stands behind that: the reasoning; the reasoning behind a `<`; a number; the first box or none;
-            another box or none; nothing.
+        place: what stands behind that: the reasoning; the reasoning behind a `<`; the key slice, a number of a box or
+            of a point; the first box or none; another box or none; points or none; the first point of a box or none;
+            another one or none; nothing.
         digits: of the number, so far.
-        box: the numbers of the box, so far.
+        box: the numbers of the box or point, so far.
         boxes: whole boxes.
+        points: whole points of the box whose points are written.
+        marked: boxes whose points are all written.
     """
 
     fixed: str
@@ -36,6 +53,8 @@ class Written(NamedTuple):
     digits: str = ""
     box: tuple[int, ...] = ()
     boxes: int = 0
+    points: int = 0
+    marked: int = 0
 
 
 NOTHING = Written("<think>", "think")
@@ -48,10 +67,14 @@ class AnswerText:
 
     Args:
         num_slices: S.
+        form: of the answer, one of `anchor.ANSWER_FORMS`; "image" for a single slice.
     """
 
-    def __init__(self, num_slices: int) -> None:
+    def __init__(self, num_slices: int, form: AnswerForm = "boxes") -> None:
         self.num_slices = num_slices
+        self.form = form
+        opening, place = ('"bbox": [', "number") if form == "image" else ('"key_slice": ', "key_slice")
+        self._behind_reasoning = Written(_REASONED + opening, place)
 
     def after(self, written: Written, text: str) -> Written | None:
         """How far it is written with a text more; None if it may not go on so."""
@@ -68,12 +91,14 @@ class AnswerText:
         """The characters that may come; none at the end, None where nearly every one may: in the reasoning."""
         if written.fixed:
             return written.fixed[0]
-        if written.place in ("key_slice", "number"):
+        if written.place in NUMBERS:
             digits = [digit for digit in _DIGITS if self._begins_number(written, written.digits + digit)]
             return "".join(digits) + (self._behind_number(written).fixed[0] if self._is_number(written) else "")
         if written.place == "next_box":
             return ",]" if written.boxes < MAX_BOXES else "]"
-        return {"first_box": "[]", "end": ""}.get(written.place)
+        if written.place == "next_point":
+            return ",]" if written.points < MAX_POINTS else "]"
+        return {"first_box": "[]", "points": ",}", "first_point": "[]", "end": ""}.get(written.place)
 
     def begins_number(self, written: Written, beginnings: np.ndarray) -> np.ndarray:
         """Which whole numbers above 0, int64 [n], are the first digits of one that may stand where a number stands."""
@@ -93,25 +118,33 @@ class AnswerText:
         return text
 
     def early_end(self, written: Written) -> str:
-        """A text that ends the answer soon: no more reasoning, no more boxes; few texts for all that may be written."""
+        """A text that ends the answer soon: no more reasoning, boxes or points; few texts for all that may come."""
         text = ""
         while choices := self._soonest(written):
             text += choices
             written = self.after(written, choices)
         return text
 
+    def longest_early_end(self) -> str:
+        """The longest of these texts: of nothing, or of points that have just begun, a list for each box."""
+        begun = Written(' "point_2d_list": [[', "first_point", boxes=MAX_BOXES)
+        of_points = [self.early_end(begun)] if self.form == "boxes_and_points" else []
+        return max([self.early_end(NOTHING), *of_points], key=len)
+
     def _soonest(self, written: Written) -> str:
         if written.fixed:
             return written.fixed
         if written.place == "think":
-            return _BEHIND_REASONING
+            return self._behind_reasoning.fixed
         if written.place == "behind_less_than":
-            return _BEHIND_REASONING[1:]
-        if written.place in ("key_slice", "number") and self._is_number(written):
+            return self._behind_reasoning.fixed[1:]
+        if written.place in NUMBERS and self._is_number(written):
             return self._behind_number(written).fixed
-        if written.place in ("first_box", "next_box"):
+        if written.place in ("first_box", "next_box", "first_point", "next_point"):
             return "]"
-        if not written.digits and len(written.box) >= 2:
+        if written.place == "points":
+            return "}"
+        if written.place == "number" and not written.digits and len(written.box) >= 2:
             return str(BOX_SCALE)  # fits whatever x1 and y1 are
         return self.choices(written)[:1]
 
@@ -122,22 +155,38 @@ class AnswerText:
             return written._replace(place="behind_less_than") if character == "<" else written
         if written.place == "behind_less_than":
             return self._behind_less_than(written, character)
-        if written.place in ("key_slice", "number"):
+        if written.place in NUMBERS:
             return self._in_number(written, character)
-        if written.place == "end":
+        if character not in self.choices(written):
             return None
-        if character == "]":
-            return Written(_BEHIND_BOXES[1:], "end")
-        opening = {"first_box": "[", "next_box": ", ["}[written.place]
-        if character != opening[0] or written.boxes == MAX_BOXES:
-            return None
-        return Written(opening[1:], "number", boxes=written.boxes)
+        if written.place == "points":
+            if character == "}":
+                return Written(_BEHIND_ALL[1:], "end")
+            return Written(' "point_2d_list": [[', "first_point", boxes=written.boxes)
+        if written.place in ("first_box", "next_box"):
+            return self._in_boxes(written, character)
+        return self._in_points(written, character)
+
+    def _in_boxes(self, written: Written, character: str) -> Written:
+        if character != "]":
+            return Written("" if written.place == "first_box" else " [", "number", boxes=written.boxes)
+        if self.form == "boxes_and_points" and written.boxes:
+            return Written("", "points", boxes=written.boxes)
+        return Written(_BEHIND_ALL, "end")
 
     @staticmethod
-    def _behind_less_than(written: Written, character: str) -> Written | None:
+    def _in_points(written: Written, character: str) -> Written:
+        if character != "]":
+            return written._replace(fixed="" if written.place == "first_point" else " [", place="coordinate")
+        marked = written.marked + 1
+        if marked == written.boxes:
+            return Written("]" + _BEHIND_ALL, "end")
+        return Written(", [", "first_point", boxes=written.boxes, marked=marked)
+
+    def _behind_less_than(self, written: Written, character: str) -> Written | None:
         """`<` may stand in the reasoning, but not where one of the tags could follow: only its end may."""
         if character == "/":
-            return Written(_BEHIND_REASONING[2:], "key_slice")
+            return self._behind_reasoning._replace(fixed=self._behind_reasoning.fixed[2:])
         if character in "ta":
             return None
         return written if character == "<" else written._replace(place="think")
@@ -145,8 +194,7 @@ class AnswerText:
     def _in_number(self, written: Written, character: str) -> Written | None:
         if character in _DIGITS:
             digits = written.digits + character
-            number = Written("", written.place, digits, written.box, written.boxes)
-            return number if self._begins_number(written, digits) else None
+            return written._replace(digits=digits) if self._begins_number(written, digits) else None
         behind = self._behind_number(written) if self._is_number(written) else None
         return behind._replace(fixed=behind.fixed[1:]) if behind and behind.fixed[0] == character else None
 
@@ -154,14 +202,28 @@ class AnswerText:
         if written.place == "key_slice":
             return Written(_BEHIND_KEY_SLICE, "first_box")
         box = (*written.box, int(written.digits))
-        if len(box) == 4:
+        if len(box) < (4 if written.place == "number" else 2):
+            return written._replace(fixed=", ", digits="", box=box)
+        if self.form == "image":
+            return self._behind_mark(written)
+        if written.place == "number":
             return Written("]", "next_box", boxes=written.boxes + 1)
-        return Written(", ", "number", box=box, boxes=written.boxes)
+        return written._replace(fixed="]", place="next_point", digits="", box=(), points=written.points + 1)
+
+    @staticmethod
+    def _behind_mark(written: Written) -> Written:
+        """Behind the box, the first or the second point of a single image."""
+        if written.place == "coordinate" and written.points == 1:
+            return Written("]" + _BEHIND_ALL, "end")
+        points = int(written.place == "coordinate")
+        return Written(f'], "points_{points + 1}": [', "coordinate", boxes=1, points=points)
 
     def _limits(self, written: Written) -> tuple[int, int]:
         """The least and the greatest number."""
         if written.place == "key_slice":
             return 1, self.num_slices
+        if written.place == "coordinate":
+            return 0, BOX_SCALE
         # x1 and y1 leave room for x2 and y2, which are greater.
         return (0, BOX_SCALE - 1) if len(written.box) < 2 else (written.box[len(written.box) - 2] + 1, BOX_SCALE)
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..anchor import EvidenceAnchor, format_completion
-from .answer_text import NOTHING, AnswerText, Written
+from ..anchor import AnswerForm, EvidenceAnchor, format_completion
+from .answer_text import NOTHING, NUMBERS, AnswerText, Written
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,6 +29,10 @@ _OPENINGS = ("The", " The", "\n", "the", " 1", "<", "</")
 # Reasoning ends in time for so many boxes, or at half of the limit if that comes later.
 _BOXES_BEHIND_REASONING = 4
 _WIDE_BOX = (888, 888, 999, 999)
+# Behind the box of a single image.
+_WIDE_MARKS = '], "points_1": [1000, 1000], "points_2": [1000, 1000]}</answer>'
+_LONGEST_POINT = len(" [1000, 1000]")
+_WIDE_POINTS = ((888, 888), (999, 999))
 _STATES_KEPT = 1024
 _NUMBER = re.compile("[1-9][0-9]{0,5}")
 
@@ -91,9 +95,7 @@ class TokenTexts:
         return [numbers[0] for numbers in by_character]
 
     def _decoded(self, sequences: list[list[int]]) -> list[str]:
-        return self._tokenizer.batch_decode(
-            sequences, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        return self._tokenizer.batch_decode(sequences, skip_special_tokens=False, clean_up_tokenization_spaces=False)
 
 
 class TokenChoices:
@@ -104,14 +106,19 @@ class TokenChoices:
         end: the token behind an answer.
         num_slices: S.
         limit: tokens of the whole answer, with the end.
+        form: of the answer, one of `anchor.ANSWER_FORMS`.
 
     Raises:
         ValueError: the limit is too small for an answer with one box.
     """
 
-    def __init__(self, texts: TokenTexts, end: int, num_slices: int, limit: int) -> None:
+    def __init__(self, texts: TokenTexts, end: int, num_slices: int, limit: int, form: AnswerForm = "boxes") -> None:
         self.texts, self.end, self.num_slices, self.limit = texts, end, num_slices, limit
-        self.answer = AnswerText(num_slices)
+        self.answer = AnswerText(num_slices, form)
+        # In characters, and so in tokens, of which each has one or more; with the end token.
+        self._longest_end = len(self.answer.longest_early_end()) + 1
+        behind_box = _WIDE_MARKS if form == "image" else "]" + self.answer.early_end(Written("", "next_box"))
+        self._longest_box = len("1000, 1000, 1000, 1000" + behind_box) + 1
         one = self._length_with(0) + self._longest_box
         some = one + self._length_with(_BOXES_BEHIND_REASONING) - self._length_with(1)
         if limit < one:
@@ -153,19 +160,25 @@ class TokenChoices:
     # Inside -------------------------------------------------------------------------------------------------------
 
     _whole = Written("", "end")
-    # In characters, and so in tokens, of which each has one or more; with the end token.
-    _longest_end = len(AnswerText(1).early_end(NOTHING)) + 1
-    _longest_box = len("1000, 1000, 1000, 1000]" + AnswerText(1).early_end(Written("", "next_box"))) + 1
 
     def _length_with(self, boxes: int) -> int:
-        """Tokens of an answer without reasoning, with room for so many boxes."""
-        widest = EvidenceAnchor(self.num_slices - 1, (_WIDE_BOX,) * boxes)
-        return len(self.texts.tokens_of(format_completion(widest))) + 1
+        """Tokens of an answer without reasoning, with room for so many boxes; an answer about an image has one."""
+        form = self.answer.form
+        boxes = 1 if form == "image" else boxes
+        points = () if form == "boxes" else (_WIDE_POINTS,) * boxes
+        widest = EvidenceAnchor(self.num_slices - 1, (_WIDE_BOX,) * boxes, points)
+        return len(self.texts.tokens_of(format_completion(widest, form=form))) + 1
 
     def _is_enough(self, left: int, written: Written, then: Written) -> bool:
-        """Whether an answer can be ended with so many tokens left; a box is begun only with room for all of it."""
+        """Whether an answer can be ended with so many tokens left; a box or point is begun only with room for it."""
         if not then.fixed and then.place in ("think", "behind_less_than"):
             return left >= self._kept_behind_reasoning
+        if then.place == "coordinate" and self.answer.form == "image":
+            return True  # there was room for the points when the box was begun
+        if then.place == "coordinate":
+            behind = then._replace(fixed="", place="next_point", digits="", box=())
+            is_begun = (written.place, written.points, written.marked) == ("coordinate", then.points, then.marked)
+            return is_begun or left > _LONGEST_POINT + self._length(self.answer.early_end(behind))
         if then.place == "number":
             return left >= self._longest_box or (written.place, written.boxes) == ("number", then.boxes)
         return left > self._length(self.answer.early_end(then))
@@ -178,7 +191,7 @@ class TokenChoices:
             candidates: Iterable[int] = texts.of
         else:
             candidates = chain.from_iterable(texts.by_first_character.get(one, ()) for one in choices)
-        if written.place in ("key_slice", "number") and not written.fixed:
+        if written.place in NUMBERS and not written.fixed:
             ids = self._numbers(written)
             candidates = set(candidates).difference(texts.numbers.tolist())
         following: dict[Written, list[int]] = defaultdict(list)

@@ -27,7 +27,7 @@ from .decoding.several_volumes import decode_volumes
 from .encoded_volume import EncodedVolume, LastVolume, VolumeEncoder
 from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .network_state import is_trained, what_weights_are
-from .prompts import INSTRUCTIONS, PromptBuilder
+from .prompts import PromptBuilder, instruction_of
 from .sampling import Sampling
 from .slice_attention import LinearPatchEmbed, use_slice_attention
 from .split_attention import use_split_attention
@@ -66,8 +66,8 @@ class VolumeLVLM(nn.Module):
         answer_form: of the answers, one of `anchor.ANSWER_FORMS`.
 
     Raises:
-        ValueError: `constrained` with another form than "boxes", or with a `max_new_tokens` that holds no answer, the
-            latter at the first use.
+        ValueError: another form of the answer; at the first use, `constrained` with a `max_new_tokens` that holds no
+            answer, or with a model that cannot share the prefix of a volume.
         WeightsError: at the first use, when the weights are missing, damaged or of another architecture.
     """
 
@@ -93,15 +93,12 @@ class VolumeLVLM(nn.Module):
             raise ValueError(f"max_new_tokens must be at least 1, got {max_new_tokens}.")
         if packing not in PACKINGS:
             raise ValueError(f"packing must be one of {', '.join(PACKINGS)}, got {packing!r}.")
-        if answer_form not in INSTRUCTIONS:
-            raise ValueError(f"answer_form is {answer_form!r}; legal are {', '.join(INSTRUCTIONS)}.")
-        if constrained and answer_form != "boxes":
-            raise ValueError(f'constrained writes answers of the form "boxes", and answer_form is {answer_form!r}.')
         self.path = str(path)
         self.adapters = [adapter] if isinstance(adapter, str) else list(adapter or ())
         self.dtype = getattr(torch, dtype)
         self.slice_size = slice_size
-        self.instruction = instruction or INSTRUCTIONS[answer_form]
+        asked = instruction_of(answer_form)  # refuses other forms
+        self.instruction = instruction or asked
         self.answer_form = answer_form
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling or Sampling()
@@ -135,7 +132,8 @@ class VolumeLVLM(nn.Module):
         end_with_turn(qwen, self._prompts.end_of_turn_id)
         if self.constrained:
             texts = TokenTexts(self._prompts.tokenizer, qwen.config.get_text_config().vocab_size)
-            self._token_choices = TokenChoices(texts, self._prompts.end_of_turn_id, 1, self.max_new_tokens)
+            end = self._prompts.end_of_turn_id
+            self._token_choices = TokenChoices(texts, end, 1, self.max_new_tokens, self.answer_form)
         self.qwen = qwen.eval().requires_grad_(False).to(self.format_version.device)
         return self
 
@@ -386,7 +384,8 @@ class VolumeLVLM(nn.Module):
         """Of the tokens of an answer about so many slices; None for all tokens."""
         choices = self._token_choices
         if choices is not None and choices.num_slices != num_slices:
-            choices = self._token_choices = TokenChoices(choices.texts, choices.end, num_slices, choices.limit)
+            choices = TokenChoices(choices.texts, choices.end, num_slices, choices.limit, self.answer_form)
+            self._token_choices = choices
         return choices
 
 

@@ -44,6 +44,18 @@ INSTRUCTIONS: dict[AnswerForm, str] = {
 }
 """What is asked for, by the form of the answer."""
 
+
+def instruction_of(answer_form: AnswerForm) -> str:
+    """What is asked for in a form of the answer.
+
+    Raises:
+        ValueError: another form.
+    """
+    if answer_form not in INSTRUCTIONS:
+        raise ValueError(f"answer_form is {answer_form!r}; legal are {', '.join(INSTRUCTIONS)}.")
+    return INSTRUCTIONS[answer_form]
+
+
 # A place holder from Unicode's private use area: no chat template writes it, and queries that hold it lose it.
 _MARK = "\ue000"
 # Templates of models that always reason open the reasoning in the prompt. The tag belongs to the completion: so it is

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ..anchor import AnswerForm
-from ..lvlm.prompts import INSTRUCTIONS, message_content, neutralise
+from ..lvlm.prompts import instruction_of, message_content, neutralise
 from ..lvlm.sampling import Sampling
 from ..lvlm.vision import resized, stretched_channels
 from .endpoint import Endpoint
@@ -62,7 +62,8 @@ class ServedLVLM(nn.Module):
         self.endpoint = endpoint
         self.slice_size = slice_size
         self.channel_ranges = channel_ranges
-        self.instruction = instruction or INSTRUCTIONS[answer_form]
+        asked = instruction_of(answer_form)  # refuses other forms
+        self.instruction = instruction or asked
         self.max_new_tokens = max_new_tokens
         self.sampling = sampling or Sampling()
         # As in `VolumeLVLM`: the bundle's checkpoint fits.

@@ -94,7 +94,7 @@ def grpo_trainer(
     arguments.num_train_epochs = max_epochs
     if isinstance(reward, CompositeReward):
         arguments.reward_weights = [reward.weights[name] for name in reward.terms]
-    return GRPOTrainer(
+    trainer = GRPOTrainer(
         model=network,
         reward_funcs=terms,
         args=arguments,
@@ -103,3 +103,6 @@ def grpo_trainer(
         processing_class=processor,
         peft_config=LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules=LANGUAGE_MODEL_LINEAR),
     )
+    if isinstance(reward, CompositeReward) and len(set(trainer.reward_func_names)) < len(terms):
+        trainer.reward_func_names = list(reward.terms)  # terms of one class would share a line of the log
+    return trainer
