@@ -77,8 +77,8 @@ def root(tmp_path, models, monkeypatch):
     there = [f"models/{name}" for name in ("qwen3vl_4b", "lingshu_7b", "median_prior.json")]
     for path in ("configs/logging.conf", "scripts", *there):
         (bundle / path).symlink_to(ROOT / "bundle" / path)
-    for name in ("lvlm", "medsam2"):
-        (bundle / "models" / name).symlink_to(models / name)
+    for name, stand_in in {"lvlm": "lvlm", "lvlm_image": "lvlm", "medsam2": "medsam2"}.items():
+        (bundle / "models" / name).symlink_to(models / stand_in)
     write_images(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -224,15 +224,16 @@ def test_a_template_makes_a_run_for_each_combination(tmp_path):
     ]
 
 
-def test_the_plan_of_the_reproduction_can_be_carried_out():
-    """Every setting is a key of its configs, and every folder that a run reads is one that it needs."""
+@pytest.mark.parametrize("plan", ["reproduction.json", "claim.json", "umrg.json"])
+def test_the_plans_can_be_carried_out(plan):
+    """Every setting is a key of its configs, and every folder that a run reads is one that it needs, or a cache."""
     configs = BENCHMARKS.parent / "bundle" / "configs"
-    runs = read_plan(BENCHMARKS / "reproduction.json")
+    runs = read_plan(BENCHMARKS / plan)
     names = {run.name for run in runs}
     for run in runs:
         for argument in run.arguments:
             if argument.startswith("{runs}/"):
-                assert argument.split("/")[1] in set(run.needs) & names, (run.name, argument)
+                assert argument.split("/")[1] in set(run.needs) & names | {"slice_cache"}, (run.name, argument)
         if "--config_file" in run.arguments:
             files = [BENCHMARKS.parent / name.strip(" '") for name in run.arguments[4].strip("[]").split(",")]
             assert all(file.is_relative_to(configs) for file in files)
