@@ -21,7 +21,7 @@ One flow, one direction of imports: each line may import those above it, never t
     volume.geometry                       where the shown slices lie in the source volume, and the way back
     volume.failures                       why a volume cannot be used
     volume.grid                           where the voxels of a file lie, whether a label lies on its image
-    volume.dicom_headers                  which CT series a path names
+    volume.dicom_headers                  which series a path names
     volume.dicom_series                   its slices in order, checked; their voxels
     volume.voxel_values                   whether values can be HU, whether they are labels
     volume.windows                        HU, or values of another modality, to grey values

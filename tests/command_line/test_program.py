@@ -72,6 +72,17 @@ def test_a_dicom_series_gives_the_mask_of_its_nifti_and_a_seg(run, tmp_path, mon
     assert seg.SegmentSequence[0].SegmentLabel == "the liver"
 
 
+def test_the_folder_of_an_mr_series_is_a_volume_where_the_intensity_says_so(run, tmp_path):
+    files = pytest.importorskip("dicom_files", reason="needs the extra `dicom`")
+    affine = files.affine_of(turn_degrees=20)
+    changes = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.4", "RescaleSlope": None, "RescaleIntercept": None}
+    files.write_series(tmp_path / "mr", files.ct_values((20, 24, 6)), affine, **changes)
+    assert run(tmp_path / "mr", "the liver", "--intensity", "percentiles")["status"] == "ok"
+    mask = nib.load(tmp_path / "out" / "mr" / "mr_mask.nii.gz")
+    assert mask.shape == (20, 24, 6) and np.sum(mask.dataobj) > 0
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-5)
+
+
 def test_relative_images_are_those_of_the_current_folder(run, ct, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("some ct.nii.gz", "the liver")["status"] == "ok"

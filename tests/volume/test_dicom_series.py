@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from dicom_files import (
+    INTERCEPT,
     affine_of,
     ct_values,
     dicom_failure,
@@ -277,6 +278,41 @@ def test_a_series_that_cannot_be_decoded_names_its_compression(tmp_path, syntax)
     reason, message = dicom_failure(tmp_path)
     assert reason == "cannot_decode" and file_of(0) in message
     assert syntax.name in message and "pip install pylibjpeg[all]" in message
+
+
+MR, PET = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.128"
+
+
+@pytest.mark.parametrize(
+    "slope, changes",
+    [
+        (1, {"SOPClassUID": MR, "RescaleSlope": None, "RescaleIntercept": None}),
+        (2, {"SOPClassUID": PET, "RescaleSlope": 2, "RescaleIntercept": 0, "RescaleType": "BQML"}),
+    ],
+)
+def test_a_series_of_another_modality_is_a_volume_on_its_grid(tmp_path, slope, changes):
+    affine = affine_of(turn_degrees=20)
+    write_series(tmp_path, affine=affine, **changes)
+    voxels, found = read_volume(tmp_path, intensity="percentiles")
+    assert np.array_equal(voxels, slope * (ct_values() - INTERCEPT))  # of what is stored
+    np.testing.assert_allclose(found, affine, atol=1e-6)
+    reason, message = dicom_failure(tmp_path)
+    assert reason == "no_ct_series" and "set `intensity` to percentiles" in message
+
+
+def test_a_ct_goes_before_the_other_modality_of_its_folder(tmp_path):
+    write_series(tmp_path / "ct")
+    write_series(tmp_path / "mr", ct_values() + 500, SOPClassUID=MR, Modality="MR")
+    assert np.array_equal(read_volume(tmp_path, intensity="full_range")[0], ct_values())
+
+
+def test_several_series_of_mr_are_named_by_their_folders(tmp_path):
+    for name in ("t1", "t2"):
+        write_series(tmp_path / name, SOPClassUID=MR)
+    with pytest.raises(VolumeError, match="holds 2 series, 2 of them axial, .*: name its folder, or move it") as caught:
+        read_volume(tmp_path, intensity="percentiles")
+    assert caught.value.reason == "several_series"
+    assert read_volume(tmp_path / "t1", intensity="percentiles")[0].shape == (12, 10, 6)
 
 
 def test_a_constant_series_is_refused_like_a_nifti(tmp_path):

@@ -57,7 +57,7 @@ class AnsweredCase:
     def series(self) -> CTSeries | None:
         """The volume's DICOM series, None where it is something else."""
         path = self.record["image"]
-        return find_series(path) if is_dicom(path) and is_ct(path) else None
+        return find_series(path, in_hu=False) if is_dicom(path) and is_ct(path) else None
 
     @cached_property
     def is_picture(self) -> bool:

@@ -41,7 +41,7 @@ def check_size(path: str | os.PathLike, most_bytes: int, most_files: int) -> Non
     """
     if is_dicom(path):
         _check_folder(path, most_bytes, most_files)
-        columns, rows, slices = find_series(path).shape
+        columns, rows, slices = find_series(path, in_hu=False).shape  # what its values are is the reader's to say
         _check_bytes(path, math.prod((columns, rows, slices)) * _BYTES_A_VOXEL, most_bytes)
     elif os.path.isfile(path):
         _check_nifti(path, most_bytes)

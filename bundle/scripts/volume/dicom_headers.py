@@ -1,4 +1,4 @@
-"""Which CT series a path names: the headers of a folder's DICOM files, sorted by series."""
+"""Which series a path names, of a CT, MR or PET: the headers of a folder's DICOM files, sorted by series."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _logger = logging.getLogger(__name__)
 
 # CT Image, Enhanced CT Image, Legacy Converted Enhanced CT Image.
 _CT_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.2{ending}" for ending in ("", ".1", ".2"))
+# Whose slices make volumes as those of a CT do: MR and PET, enhanced and converted ones too.
+_OTHER_CLASSES = tuple(f"1.2.840.10008.5.1.4.1.1.{ending}" for ending in ("4", "4.1", "4.4", "128", "130", "128.1"))
 # The index of a medium, which is in no series.
 _DICOMDIR = "1.2.840.10008.1.3.10"
 # Where an enhanced image has them.
@@ -78,14 +80,16 @@ def is_ct(path: str | os.PathLike) -> bool:
         return True
 
 
-def series_headers(path: str | os.PathLike) -> list[FileDataset]:
-    """The headers of the CT images of one series, each with its `filename`.
+def series_headers(path: str | os.PathLike, *, in_hu: bool = True) -> list[FileDataset]:
+    """The headers of the images of one series, each with its `filename`.
 
     A folder is searched with its subfolders; links to folders are not followed. Localizers and what is no CT image (a
     dose report, SEG, RTSTRUCT, other modalities) do not count. If several series are there, the axial one is meant.
 
     Args:
-        path: a folder; or one DICOM file, which names the series that it belongs to, of those in its own folder.
+        path: a folder; or one DICOM file of a CT, which names the series that it belongs to, of those in its own
+            folder.
+        in_hu: of a CT alone; else, where a folder holds no CT image, of MR or PET.
 
     Raises:
         VolumeError: `no_ct_series`, `several_series`, `bad_header` or `truncated_file`.
@@ -98,14 +102,16 @@ def series_headers(path: str | os.PathLike) -> list[FileDataset]:
         )
     if not os.path.isdir(path):
         folder, name = os.path.split(path)
-        return _series_with(os.path.join(folder or ".", name), _ct_images(folder or ".", subfolders=False)[0])
-    series, others = _ct_images(path, subfolders=True)
+        return _series_with(os.path.join(folder or ".", name), _images_of(folder or ".", subfolders=False)[0])
+    series, others = _images_of(path, subfolders=True)
+    if not series and not in_hu:
+        series, others = _images_of(path, subfolders=True, classes=_OTHER_CLASSES)
     if not series:
         found = ", ".join(f"{count} x {name}" for name, count in others.items()) or "no DICOM file"
         raise VolumeError(
             "no_ct_series",
             f"no CT image is in the folder {path} and its subfolders ({found}); name the folder of a CT series, or a "
-            ".nii or .nii.gz file",
+            ".nii or .nii.gz file, or set `intensity` to percentiles for a series of MR or PET",
         )
     meant = _meant(series)
     if len(meant) == 1:
@@ -114,10 +120,11 @@ def series_headers(path: str | os.PathLike) -> list[FileDataset]:
         return meant[0]
     axial = sum(_orientation(images[0]) == "axial" for images in series.values())
     listed = "".join(f"\n  {_described(images, path)}" for images in list(series.values())[:_MOST_LISTED])
+    named = "name a file of it as `image`, which means all of its series, or" if in_hu else "name its folder, or"
     raise VolumeError(
         "several_series",
-        f"the folder {path} holds {len(series)} CT series, {axial} of them axial, and one must be chosen: "
-        f"name a file of it as `image`, which means all of its series, or move it to a folder of its own:{listed}",
+        f"the folder {path} holds {len(series)} {'CT ' * in_hu}series, {axial} of them axial, and one must be chosen: "
+        f"{named} move it to a folder of its own:{listed}",
     )
 
 
@@ -133,7 +140,7 @@ def named_series(folder: str) -> list[str]:
         where no DICOM file is.
     """
     try:
-        series, others = _ct_images(folder, subfolders=True) if has_pydicom else ({}, Counter())
+        series, others = _images_of(folder, subfolders=True) if has_pydicom else ({}, Counter())
     except VolumeError:
         return [folder]
     if not series and set(others) <= {_NOT_DICOM}:
@@ -197,8 +204,10 @@ def frame_value(header: FileDataset, frame: int, keyword: str) -> Any:
     return None
 
 
-def _ct_images(folder: str | os.PathLike, subfolders: bool) -> tuple[dict[str, list[FileDataset]], Counter[str]]:
-    """CT images by series, and how many files of which other kind there are."""
+def _images_of(
+    folder: str | os.PathLike, subfolders: bool, classes: Sequence[str] = _CT_CLASSES
+) -> tuple[dict[str, list[FileDataset]], Counter[str]]:
+    """Images of some classes by series, and how many files of which other kind there are."""
     series: dict[str, list[FileDataset]] = {}
     others: Counter[str] = Counter()
     for path in tqdm(list(_files(folder, subfolders)), desc="DICOM headers", unit="file", leave=False, delay=5):
@@ -210,14 +219,14 @@ def _ct_images(folder: str | os.PathLike, subfolders: bool) -> tuple[dict[str, l
         if kind == _DICOMDIR:
             continue
         lacking = [keyword for keyword in ("SeriesInstanceUID", "Rows") if not header.get(keyword)]
-        if "SeriesInstanceUID" in lacking or lacking and kind in _CT_CLASSES:
+        if "SeriesInstanceUID" in lacking or lacking and kind in classes:
             # A slice perhaps: passed over, it would be missing unnoticed at an end of the series.
             raise VolumeError(
                 "bad_header",
                 f"{path!r} has no {lacking[0]}: it ends in its header, or is damaged; copy it again, or move it "
                 "out of the folder",
             )
-        if kind not in _CT_CLASSES:
+        if kind not in classes:
             others[_safe(pydicom.uid.UID(kind).name)] += 1
         elif "LOCALIZER" in (header.get("ImageType") or ()):
             others["localizer"] += 1

@@ -1,4 +1,4 @@
-"""A DICOM series of a CT to a volume: where each slice lies is computed from its own header, and checked.
+"""A DICOM series of a CT, MR or PET to a volume: where each slice lies is computed from its own header, and checked.
 
 pydicom reads the files. MONAI's PydicomReader is not used: it sorts by InstanceNumber, takes the mean of the distances
 along z for the spacing, and only warns where slices differ.
@@ -119,15 +119,20 @@ class CTSeries:
         return volume.transpose(2, 1, 0)
 
 
-def find_series(path: str | os.PathLike) -> CTSeries:
-    """The CT series that a path names, see `dicom_headers.series_headers`, with its slices checked and in order.
+def find_series(path: str | os.PathLike, *, in_hu: bool = True) -> CTSeries:
+    """The series that a path names, see `dicom_headers.series_headers`, with its slices checked and in order.
+
+    Args:
+        path: of a folder or file.
+        in_hu: False takes a series of MR or PET as well, whose values are those of the scanner: rescale slope and
+            intercept are applied where they are given.
 
     Raises:
         VolumeError: which series is meant is not clear, or its slices do not make a volume; see VOLUME_FAILURES.
         ImportError: pydicom is not installed.
     """
     path = os.fspath(path)
-    planes = [plane for header in series_headers(path) for plane in _planes(header)]
+    planes = [plane for header in series_headers(path, in_hu=in_hu) for plane in _planes(header, in_hu)]
     _check_alike(path, planes)
     normal = np.cross(*planes[0].cosines)
     planes.sort(key=lambda plane: float(plane.position_mm @ normal))
@@ -148,17 +153,17 @@ def series_image(series: CTSeries) -> nib.Nifti1Image:
     return image
 
 
-def _planes(header: FileDataset) -> list[Plane]:
+def _planes(header: FileDataset, in_hu: bool) -> list[Plane]:
     """The slices of a file."""
     path = header.filename
     try:
         if header.SamplesPerPixel != 1 or header.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
             raise VolumeError(
                 "several_channels",
-                f"{path!r} is {header.PhotometricInterpretation} with {header.SamplesPerPixel} samples a pixel; a CT "
-                "has one grey value a pixel: move the file out of the folder",
+                f"{path!r} is {header.PhotometricInterpretation} with {header.SamplesPerPixel} samples a pixel; a "
+                "series has one grey value a pixel: move the file out of the folder",
             )
-        planes = [_plane(header, frame) for frame in range(int(header.get("NumberOfFrames") or 1))]
+        planes = [_plane(header, frame, in_hu) for frame in range(int(header.get("NumberOfFrames") or 1))]
     except VolumeError:
         raise
     except Exception as error:  # missing, or not what the standard says: pydicom, int and float say it in many ways
@@ -172,10 +177,14 @@ def _planes(header: FileDataset) -> list[Plane]:
     return planes
 
 
-def _plane(header: FileDataset, frame: int) -> Plane:
+def _plane(header: FileDataset, frame: int, in_hu: bool) -> Plane:
+    unscaled = {} if in_hu else {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
+
     def needed(keyword: str) -> Any:
         value = frame_value(header, frame, keyword)
         if value is None or value == "":
+            if keyword in unscaled:
+                return unscaled[keyword]
             remedy = "; without it the values are not HU" if keyword.startswith("Rescale") else ""
             raise VolumeError(
                 "not_hu" if keyword.startswith("Rescale") else "bad_header",
@@ -184,7 +193,7 @@ def _plane(header: FileDataset, frame: int) -> Plane:
         return value
 
     kind = str(frame_value(header, frame, "RescaleType") or "").strip().upper()
-    if kind not in _HU_TYPES:
+    if in_hu and kind not in _HU_TYPES:
         raise VolumeError(
             "not_hu", f"{header.filename!r} holds values of the type {kind!r} (RescaleType), not HU; name a CT in HU"
         )

@@ -108,8 +108,8 @@ def read_volume(
 
     Args:
         path: a `.nii` or `.nii.gz` file, or a picture (see `images.picture_file`). An image may be DICOM as well: the
-            folder of a CT series, or a file of it, see `dicom_series`; with another intensity than "ct" a file of
-            another class, see `images.dicom_image`.
+            folder of a CT series, or a file of it, see `dicom_series`; with another intensity than "ct" also the folder
+            of a series of MR or PET, and a file of another class, see `images.dicom_image`.
         is_label: a label map may be constant and need not be in HU. Its values are whole numbers: what is within 0.001
             of one is rounded; soft masks are refused, for nobody but their author knows the threshold.
         intensity: what the values of an image are, see `windows.INTENSITIES`.
@@ -218,7 +218,7 @@ def _opened(path: str | os.PathLike, is_label: bool, intensity: str) -> _Opened:
     if is_dicom(path) and not is_label:
         if intensity != CT and is_single_image(path):
             return _of_image(path, partial(read_dicom_image, path))
-        series = find_series(path)
+        series = find_series(path, in_hu=intensity == CT)
         return _Opened(Grid(series.shape, series.affine, series.path), np.dtype(np.float32), series.read_planes)
     image = open_nifti(path)
     return _Opened(checked_grid(path, image), image.get_data_dtype(), partial(read_planes, path, image))
