@@ -182,10 +182,11 @@ def test_short_curves_are_kept_whole():
     assert thinned(np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 4.0]])) == [[1.0, 2.0], [3.0, 4.0]]
 
 
-def test_the_kept_results_still_belong_to_the_plan_and_make_the_kept_tables(tmp_path):
+@pytest.mark.parametrize("name", ["reproduction", "claim"])
+def test_the_kept_results_still_belong_to_the_plan_and_make_the_kept_tables(name, tmp_path):
     docs = ROOT / "bundle" / "docs"
-    plan, results = ROOT / "benchmarks" / "reproduction.json", docs / "results" / "reproduction"
+    plan, results = ROOT / "benchmarks" / f"{name}.json", docs / "results" / name
     queue = RunQueue(read_plan(plan), tmp_path, results, COLLECTORS)
-    text = write_tables(queue, ClusterBootstrap(2000), "reproduction", None)
-    rows = [line for line in (docs / "tables" / "reproduction.md").read_text().splitlines() if line.startswith("|")]
+    text = write_tables(queue, ClusterBootstrap(2000), name, None)
+    rows = [line for line in (docs / "tables" / f"{name}.md").read_text().splitlines() if line.startswith("|")]
     assert len(rows) > 60 and set(rows) <= set(text.splitlines())
