@@ -27,7 +27,7 @@ def test_bad_weights_are_named(folder, tmp_path, damage):
         "no_folder": "No language model at",
         "empty": "holds no config.json",
         "truncated": "cannot be read",
-        "other_model": "is a 'bert' model, need one of .'qwen3_vl', 'qwen2_5_vl'.",
+        "other_model": "is a 'bert' model, need 'qwen3_vl' or 'qwen2_5_vl'",
         "other_size": "do not fit their config.json|cannot be read",
     }[damage]
     if damage != "no_folder":

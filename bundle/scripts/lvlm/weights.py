@@ -73,7 +73,8 @@ def read_config(path: str) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise WeightsError(f"No language model at {path!r}: {_first_line(error)}; {_HINT}.") from error
     if config.model_type not in MODEL_TYPES:
-        raise WeightsError(f"{path!r} is a {config.model_type!r} model, need one of {MODEL_TYPES}; {_HINT}.")
+        known = " or ".join(map(repr, MODEL_TYPES))
+        raise WeightsError(f"{path!r} is a {config.model_type!r} model, need {known}; {_HINT}.")
     return config
 
 
