@@ -44,9 +44,9 @@ def test_golden_crops(box, margin, expected):
 
 @st.composite
 def boxes(draw):
-    x = sorted(draw(st.lists(st.floats(0, WIDTH), min_size=2, max_size=2)))
-    y = sorted(draw(st.lists(st.floats(0, HEIGHT), min_size=2, max_size=2)))
-    return x[0], y[0], max(x[1], min(x[0] + 0.01, WIDTH)), max(y[1], min(y[0] + 0.01, HEIGHT))
+    x = sorted(draw(st.lists(st.floats(0, WIDTH - 0.01), min_size=2, max_size=2)))
+    y = sorted(draw(st.lists(st.floats(0, HEIGHT - 0.01), min_size=2, max_size=2)))
+    return x[0], y[0], max(x[1], x[0] + 0.01), max(y[1], y[0] + 0.01)
 
 
 @settings(max_examples=300, deadline=None)
