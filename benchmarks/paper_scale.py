@@ -29,7 +29,7 @@ import peft
 import torch
 import transformers
 from medvol_r1.losses import GRPOLoss, group_advantages
-from medvol_r1.lvlm.decoding import decode
+from medvol_r1.lvlm.decoding import Decoder, decode
 from medvol_r1.lvlm.encoded_volume import prefilled
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
@@ -141,7 +141,7 @@ def inference(scale: Scale) -> None:
     tail, lvlm.max_new_tokens = lvlm._tails(QUERIES[:1], volume), scale.length
 
     def plainly(count: int, length: int) -> object:
-        return decode(lvlm.base, lvlm.prompts.tokenizer, volume, tail, count, Sampling(1.0), length)
+        return decode(Decoder(lvlm.base, lvlm.prompts.tokenizer, Sampling(1.0), length), volume, tail, count)
 
     plainly(4, 2)
     plain = scale.seconds(lambda: plainly(4, 24))
@@ -179,7 +179,7 @@ def equality(scale: Scale) -> None:
         volume = lvlm.encode(scale.slices())
     tails = lvlm._tails(QUERIES[:3], volume)
     plain, graph = (
-        decode(lvlm.base, lvlm.prompts.tokenizer, volume, tails, 4, Sampling(), 48, kept=kept)
+        decode(Decoder(lvlm.base, lvlm.prompts.tokenizer, Sampling(), 48, kept=kept), volume, tails, 4)
         for kept in (None, lvlm._kept_sequences)
     )
     pairs = [(a.ids, b.ids) for one, other in zip(plain, graph, strict=True) for a, b in zip(one, other, strict=True)]

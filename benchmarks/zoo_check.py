@@ -224,7 +224,7 @@ def check_config(name: str) -> str:
         workflow.run()
         workflow.finalize()
         written = sum(path.is_file() for path in Path(folder).rglob("*"))
-    return f"{' + '.join(file.name for file in stack)}: properties complete, ran, {written} files"
+    return f"{' + '.join(str(file.relative_to(CONFIGS)) for file in stack)}: properties complete, ran, {written} files"
 
 
 def stack_of(name: str) -> list[Path]:

@@ -35,14 +35,7 @@ def save_random_lvlm(folder: Path, seed: int = 0, sharpen: float = 1.0, channel_
     )
     model = Qwen3VLForConditionalGeneration(config)
     initialise_numbers(model, tokenizer)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.ndim > 1:
-                weight.mul_(sharpen)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return _saved(model, tokenizer, sharpen, folder)
 
 
 def save_random_qwen2_5(folder: Path, seed: int = 0, sharpen: float = 1.0, **text_config) -> Path:
@@ -79,7 +72,10 @@ def save_random_qwen2_5(folder: Path, seed: int = 0, sharpen: float = 1.0, **tex
         vision_start_token_id=ids("<|vision_start|>"),
         vision_end_token_id=ids("<|vision_end|>"),
     )
-    model = Qwen2_5_VLForConditionalGeneration(config)
+    return _saved(Qwen2_5_VLForConditionalGeneration(config), tokenizer, sharpen, folder)
+
+
+def _saved(model, tokenizer, sharpen: float, folder: Path) -> Path:
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim > 1:

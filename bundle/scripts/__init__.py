@@ -66,6 +66,7 @@ One flow, one direction of imports: each line may import those above it, never t
     lvlm.prompts                          `<slice i>` tags, chat template, neutralised user text
     lvlm.split_attention                  attention of many branches behind one prefix
     lvlm.slice_attention                  the vision tower on many slices of one size
+    lvlm.shortcuts                        attentions of this bundle, given to what can take them
     lvlm.shared_prefix                    many queries of a volume behind one prompt
     lvlm.vision                           slices as the vision tower reads them
     lvlm.weights                          reading a Qwen-VL, what is wrong with a folder

@@ -1,7 +1,5 @@
 """Each kind of model that can be read, against transformers' own forward and generate."""
 
-import logging
-
 import pytest
 import torch
 from medvol_r1.lvlm.architecture import pixel_statistics, sees_whole_slices, why_no_shared_prefix
@@ -105,18 +103,6 @@ def test_log_probabilities_are_those_of_transformers_packed_and_in_a_batch(both)
     batch = lvlm.batch_log_probs(volumes, packed)
     torch.testing.assert_close(batch[4:], torch.cat(sum(expected, [])), rtol=0, atol=2e-4)
     assert (batch[:4] - batch[4:8]).abs().max() > 1e-2, "another volume gives others"
-
-
-def test_what_is_run_as_transformers_runs_it_is_said(folders, caplog):
-    caplog.set_level(logging.INFO, "medvol_r1")
-    told = {}
-    for kind, folder in folders.items():
-        caplog.clear()
-        VolumeLVLM(str(folder)).load()
-        told[kind] = [record.message.removeprefix(f"{folder}") for record in caplog.records]
-    windows = ": its vision tower looks through windows; they are computed one by one"
-    assert told["qwen3"] == [] and told["qwen2.5"] == [windows] and told["sliding"][0] == windows
-    assert told["sliding"][1].startswith(" has layers with sliding_attention: the prompt of a volume is not shared")
 
 
 def test_valid_answers_cannot_be_enforced_without_a_shared_prefix(folders):

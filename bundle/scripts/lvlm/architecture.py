@@ -17,6 +17,8 @@ QwenVL = Qwen3VLForConditionalGeneration | Qwen2_5_VLForConditionalGeneration
 
 MODEL_TYPES = ("qwen3_vl", "qwen2_5_vl")
 """`model_type` of their configurations."""
+KNOWN = " or ".join(map(repr, MODEL_TYPES))
+"""The same as a message says it."""
 
 # Frequencies of these do not depend on how long a sequence is.
 _FIXED_ROPE_TYPES = ("default", "linear", "yarn", "llama3")

@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForImageTextToText
 
-from .architecture import MODEL_TYPES
+from .architecture import KNOWN, MODEL_TYPES
 from .model import LANGUAGE_MODEL_LINEAR
 
 # `<slice 12>`, the vision marks and what else stands around the visual tokens of a slice.
@@ -91,7 +91,7 @@ def plan_training(
         raise ValueError(f"No config.json in {str(config_folder)!r} (config key `plan_config`).")
     config = AutoConfig.from_pretrained(config_folder)
     if config.model_type not in MODEL_TYPES:
-        raise ValueError(f"{str(config_folder)!r} is a {config.model_type!r} configuration, need one of {MODEL_TYPES}.")
+        raise ValueError(f"{str(config_folder)!r} is a {config.model_type!r} configuration, need {KNOWN}.")
     with torch.device("meta"):
         network = AutoModelForImageTextToText.from_config(config)
         if lora_rank:

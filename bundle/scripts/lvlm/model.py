@@ -6,7 +6,6 @@ many queries and samples behind it (`decoding`, `log_probs`).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import nn
 
 from ..anchor import AnswerForm, ParseFailure, boxes_1000_to_px, parse_completion
 from ..constrained.token_choices import TokenChoices, TokenTexts
-from .architecture import QwenVL, sees_whole_slices, why_no_shared_prefix
+from .architecture import QwenVL
 from .decoding.completion import Completion
 from .decoding.decoder import Decoder, KeptSequences, decode
 from .decoding.one_by_one import decode_one_by_one
@@ -29,12 +28,10 @@ from .log_probs import PACKINGS, Packing, completion_log_probs, trusted_packing
 from .network_state import is_trained, what_weights_are
 from .prompts import PromptBuilder, instruction_of
 from .sampling import Sampling
-from .slice_attention import LinearPatchEmbed, use_slice_attention
-from .split_attention import use_split_attention
+from .shortcuts import use_shortcuts
+from .slice_attention import LinearPatchEmbed
 from .volume_batch import PackedQueries, batch_log_probs, log_probs_one_by_one
 from .weights import end_with_turn, load_qwen, load_tokenizer, with_adapter
-
-_logger = logging.getLogger(__name__)
 
 # The vision tower is left out by default: adapters there would spoil features that are computed once and kept.
 LANGUAGE_MODEL_LINEAR = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -124,7 +121,14 @@ class VolumeLVLM(nn.Module):
         qwen = load_qwen(self.path, self.dtype)
         for folder in self.adapters:
             qwen = with_adapter(qwen, folder)
-        self._use_shortcuts(qwen)
+        reason = use_shortcuts(qwen, self.path)
+        if reason is not None:
+            if self.constrained:
+                raise ValueError(
+                    f"The language model in {self.path!r} has {reason}, for which valid answers cannot be enforced; "
+                    "set `constrained` to false."
+                )
+            self._shares_prefix, self._packing_is_checked, self.packing = False, True, "none"
         if self.format_version.is_cuda:
             qwen.model.visual.patch_embed = LinearPatchEmbed(qwen.model.visual.patch_embed.proj)
         self._prompts = PromptBuilder(load_tokenizer(self.path), self.instruction)
@@ -236,26 +240,9 @@ class VolumeLVLM(nn.Module):
         if isinstance(volume, torch.Tensor):
             volume = self.encode(volume)
         tails = self._tails(queries, volume)
+        decoder = self._decoder(sampling, generator, self._choices_for(volume.num_slices), on_text)
         with _evaluating(self.qwen):
-            if not self._shares_prefix:
-                chosen_by = sampling or self.sampling
-                one = Decoder(
-                    self.base, self.prompts.tokenizer, chosen_by, self.max_new_tokens, generator, on_text=on_text
-                )
-                return decode_one_by_one(one, volume, tails, num_samples)
-            return decode(
-                self.base,
-                self.prompts.tokenizer,
-                volume,
-                tails,
-                num_samples,
-                sampling or self.sampling,
-                self.max_new_tokens,
-                generator,
-                self._kept_sequences,
-                self._choices_for(volume.num_slices),
-                on_text,
-            )
+            return (decode if self._shares_prefix else decode_one_by_one)(decoder, volume, tails, num_samples)
 
     def generate_many(
         self,
@@ -286,9 +273,7 @@ class VolumeLVLM(nn.Module):
         encoded = [self.encode(one) if isinstance(one, torch.Tensor) else one for one in volumes]
         tails = [self._tails(texts, volume) for volume, texts in zip(encoded, queries, strict=True)]
         with _evaluating(self.qwen):
-            arguments = (sampling or self.sampling, self.max_new_tokens, generator, self._kept_sequences)
-            decoder = Decoder(self.base, self.prompts.tokenizer, *arguments)
-            return decode_volumes(decoder, encoded, tails, num_samples)
+            return decode_volumes(self._decoder(sampling, generator), encoded, tails, num_samples)
 
     def log_probs(
         self, volume: EncodedVolume, queries: Sequence[str], completions: Sequence[Sequence[torch.Tensor]]
@@ -351,34 +336,19 @@ class VolumeLVLM(nn.Module):
 
     # Inside -------------------------------------------------------------------------------------------------------
 
-    def _use_shortcuts(self, qwen: QwenVL) -> None:
-        """Gives the network the attentions that it can take, and notes which it cannot.
-
-        Raises:
-            ValueError: `constrained`, and the network cannot share a prefix.
-        """
-        if sees_whole_slices(qwen.config.vision_config):
-            use_slice_attention(qwen.model.visual)
-        else:
-            _logger.info("%s: its vision tower looks through windows; they are computed one by one", self.path)
-        reason = why_no_shared_prefix(qwen.config.get_text_config())
-        if reason is None:
-            use_split_attention(qwen.model.language_model)
-            return
-        if self.constrained:
-            raise ValueError(
-                f"The language model in {self.path!r} has {reason}, for which valid answers cannot be enforced; set "
-                "`constrained` to false."
-            )
-        _logger.warning(
-            "%s has %s: the prompt of a volume is not shared, and completions come one by one, several times slower.",
-            *(self.path, reason),
-        )
-        self._shares_prefix, self._packing_is_checked, self.packing = False, True, "none"
-
     def _tails(self, queries: Sequence[str], volume: EncodedVolume) -> list[torch.Tensor]:
         """What stands between the prefix and a completion, int64 [n] for each query."""
         return [torch.tensor(self.prompts.tail_ids(query), device=volume.prefix_ids.device) for query in queries]
+
+    def _decoder(
+        self,
+        sampling: Sampling | None,
+        generator: torch.Generator | None,
+        choices: TokenChoices | None = None,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Decoder:
+        how = (sampling or self.sampling, self.max_new_tokens, generator, self._kept_sequences)
+        return Decoder(self.base, self.prompts.tokenizer, *how, choices, on_text)
 
     def _choices_for(self, num_slices: int) -> TokenChoices | None:
         """Of the tokens of an answer about so many slices; None for all tokens."""

@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from .architecture import MODEL_TYPES, QwenVL
+from .architecture import KNOWN, MODEL_TYPES, QwenVL
 
 _HINT = (
     "give a local folder in transformers' format (config key `lvlm_path`), or get the paper's model with "
@@ -73,8 +73,7 @@ def read_config(path: str) -> PreTrainedConfig:
     except (OSError, ValueError) as error:
         raise WeightsError(f"No language model at {path!r}: {_first_line(error)}; {_HINT}.") from error
     if config.model_type not in MODEL_TYPES:
-        known = " or ".join(map(repr, MODEL_TYPES))
-        raise WeightsError(f"{path!r} is a {config.model_type!r} model, need {known}; {_HINT}.")
+        raise WeightsError(f"{path!r} is a {config.model_type!r} model, need {KNOWN}; {_HINT}.")
     return config
 
 

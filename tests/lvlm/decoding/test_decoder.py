@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from medvol_r1.lvlm.decoding import decoder, memory, static_sequences
-from medvol_r1.lvlm.decoding.decoder import KeptSequences, decode
+from medvol_r1.lvlm.decoding.decoder import Decoder, KeptSequences, decode
 from medvol_r1.lvlm.model import VolumeLVLM
 from medvol_r1.lvlm.sampling import Sampling
 
@@ -91,11 +91,18 @@ def test_runs_of_unequal_lengths_find_room(constrained, slices, shapes, monkeypa
 def test_constrained_tokens_of_a_graph_equal_those_without(folder, slices):
     lvlm = VolumeLVLM(folder, max_new_tokens=80, constrained=True).to("cuda")
     volume = lvlm.encode(slices)
-    arguments = (lvlm.base, lvlm.prompts.tokenizer, volume, lvlm._tails(QUERIES, volume), 2, Sampling(), 80)
+    arguments = (lvlm.base, lvlm.prompts.tokenizer, Sampling(), 80)
     kept, choices = KeptSequences(), lvlm._choices_for(3)
-    plain, graph = (decode(*arguments, kept=there, choices=choices) for there in (None, kept))
+    plain, graph = (
+        decode(Decoder(*arguments, kept=there, choices=choices), volume, lvlm._tails(QUERIES, volume), 2)
+        for there in (None, kept)
+    )
     ids = [[[one.ids.tolist() for one in group] for group in groups] for groups in (plain, graph)]
     assert ids[0] == ids[1] and kept._sequences.graphs
+
+
+def _decoded(lvlm, volume, tails, sampling, **options):
+    return decode(Decoder(lvlm.base, lvlm.prompts.tokenizer, sampling, 40, **options), volume, tails, 4)
 
 
 @pytest.mark.gpu
@@ -109,13 +116,13 @@ def test_tokens_of_a_graph_equal_those_without(folder, adapter):
     for seed in range(3):
         volume = lvlm.encode(torch.rand(3, 32, 48, generator=torch.Generator().manual_seed(seed)))
         tails = lvlm._tails(QUERIES, volume)
-        arguments = (lvlm.base, lvlm.prompts.tokenizer, volume, tails, 4)
-        plain, graph = (decode(*arguments, Sampling(), 40, kept=there) for there in (None, kept))
+        plain, graph = (_decoded(lvlm, volume, tails, Sampling(), kept=there) for there in (None, kept))
         for expected, found in zip(plain, graph, strict=True):
             assert [one.ids.tolist() for one in found] == [one.ids.tolist() for one in expected]
         for sampling in (Sampling(1.0), Sampling(0.9, top_p=0.9, top_k=50)):
             runs = [
-                decode(*arguments, sampling, 40, torch.Generator("cuda").manual_seed(5), kept=kept) for _ in range(2)
+                _decoded(lvlm, volume, tails, sampling, generator=torch.Generator("cuda").manual_seed(5), kept=kept)
+                for _ in range(2)
             ]
             texts = [[one.text for group in run for one in group] for run in runs]
             assert texts[0] == texts[1] and len(set(texts[0])) > 3

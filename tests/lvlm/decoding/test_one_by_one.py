@@ -19,7 +19,7 @@ def test_a_model_that_can_share_its_prefix_writes_the_same_without(volume_and_ta
     watched = []
     decoder = Decoder(lvlm.base, lvlm.prompts.tokenizer, Sampling(), 8, on_text=watched.append)
     alone = decode_one_by_one(decoder, volume, tails, 1)
-    shared = decode(lvlm.base, lvlm.prompts.tokenizer, volume, tails, 1, Sampling(), 8)
+    shared = decode(Decoder(lvlm.base, lvlm.prompts.tokenizer, Sampling(), 8), volume, tails, 1)
     for (one,), (other,) in zip(alone, shared, strict=True):
         assert one.ids.tolist() == other.ids.tolist() and (one.text, one.finished) == (other.text, other.finished)
         assert one.entropy == pytest.approx(other.entropy, abs=1e-3)

@@ -154,17 +154,7 @@ class Decoder:
 
 @torch.no_grad()
 def decode(
-    base: QwenVL,
-    tokenizer: PreTrainedTokenizerBase,
-    volume: EncodedVolume,
-    tails: Sequence[torch.Tensor],
-    num_samples: int,
-    sampling: Sampling,
-    max_new_tokens: int,
-    generator: torch.Generator | None = None,
-    kept: KeptSequences | None = None,
-    choices: TokenChoices | None = None,
-    on_text: Callable[[str], None] | None = None,
+    decoder: Decoder, volume: EncodedVolume, tails: Sequence[torch.Tensor], num_samples: int
 ) -> list[list[Completion]]:
     """Writes completions behind a volume's prefix and a query; the prefix and each query are computed once.
 
@@ -172,18 +162,18 @@ def decode(
     128, are decoded in turns.
 
     Args:
+        decoder: how.
         volume: the prefix.
         tails: K queries, each with what makes it the assistant's turn, int64 [n].
         num_samples: G completions of each.
-        base, tokenizer, sampling, max_new_tokens, generator, kept, choices, on_text: see `Decoder`.
 
     Returns:
         K lists of G completions.
     """
     if len(tails) == 0:
         return []
-    decoder = Decoder(base, tokenizer, sampling, max_new_tokens, generator, kept, choices, on_text)
-    return decode_behind(decoder, prefilled(base, volume), int(volume.position_ids.max()) + 1, tails, num_samples)
+    first_position = int(volume.position_ids.max()) + 1
+    return decode_behind(decoder, prefilled(decoder.base, volume), first_position, tails, num_samples)
 
 
 def decode_behind(
