@@ -66,6 +66,13 @@ def test_the_same_images_come_as_a_list(miniature, tmp_path):
         assert entry["marks"]["bbox"] == marks.box.tolist()
 
 
+def test_a_list_may_begin_later(tmp_path):
+    three = read_datalist(write_images(tmp_path / "three", "test", 3, size=48), TRAINING)
+    (last,) = read_datalist(write_images(tmp_path / "last", "test", 1, size=48, first=2), TRAINING)
+    assert [entry["query"] for entry in three[2:]] == [last["query"]] and last["case"] == "test_2"
+    assert Path(last["image"]).read_bytes() == Path(three[2]["image"]).read_bytes()
+
+
 def test_an_image_may_be_asked_several_things(tmp_path):
     once, often = (read_datalist(write_images(tmp_path / str(n), "train", 3, 48, n), TRAINING) for n in (1, 4))
     assert [entry["case"] for entry in often][:2] == ["train_0", "train_0_2"] and 3 < len(often) <= 12

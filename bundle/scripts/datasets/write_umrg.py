@@ -69,7 +69,9 @@ class _Sample(NamedTuple):
     supercategory: str
 
 
-def write_images(output_dir: str | Path, split: str, count: int, size: int = 96, questions: int = 1) -> str:
+def write_images(
+    output_dir: str | Path, split: str, count: int, size: int = 96, questions: int = 1, first: int = 0
+) -> str:
     """Writes the same images as PNG beside a list of cases, without tables.
 
     Args:
@@ -78,6 +80,7 @@ def write_images(output_dir: str | Path, split: str, count: int, size: int = 96,
         count: how many.
         size: rows and columns of an image.
         questions: about each image at most; the first one is that of the tables.
+        first: the number of the first image, for images that no other list of the split has.
 
     Returns:
         The path of the list, `<split>.json`.
@@ -88,7 +91,7 @@ def write_images(output_dir: str | Path, split: str, count: int, size: int = 96,
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     entries = []
-    for number, seed in enumerate(seeds_of(split, count)):
+    for number, seed in list(enumerate(seeds_of(split, first + count)))[first:]:
         sample = _sample(seed, number, split, size, questions)
         name = f"{split}_{number}"
         (folder / f"{name}.png").write_bytes(png_bytes(sample.picture))
