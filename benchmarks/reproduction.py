@@ -4,9 +4,10 @@
     python benchmarks/reproduction.py status
     python benchmarks/reproduction.py tables --write
 
-These are of the first experiment; `--plan benchmarks/claim.json` makes them of the second one. The first takes hours;
-the same command again goes on where it was. The last one trains nothing: it reads the results in the repository, prints
-the tables, and with `--write` puts them and the curves into the documents.
+These are of the first experiment; `--plan benchmarks/claim.json` makes them of the second one, and
+`--plan benchmarks/umrg.json` of single images (bundle/docs/medreasoner.md). The first command takes hours; the same
+command again goes on where it was. The last one trains nothing: it reads the results in the repository, prints the
+tables, and with `--write` puts them and the curves into the documents.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 
 from experiment_plan import PlanError, read_plan
+from image_tables import draw_image_curves, image_tables
 from medvol_r1.evaluation.bootstrap import ClusterBootstrap
 from reproduction_results import evaluation_result, gap_result, training_result
 from reproduction_tables import MismatchError, all_tables, draw_curves
@@ -24,12 +26,14 @@ from run_queue import ROOT, ResultError, RunQueue
 
 COLLECTORS = {"training": training_result, "evaluation": evaluation_result, "gap": gap_result}
 DOCS = ROOT / "bundle" / "docs"
-HEAD = """# The paper's tables in the small
+HEAD = """# {title}
 
 Printed by `python benchmarks/reproduction.py tables --plan benchmarks/{name}.json --write`; what they mean, and what
-was declared before: [reproduction.md](../reproduction.md).
+was declared before: [{page}](../{page}).
 
 """
+VOLUMES = ("The paper's tables in the small", "reproduction.md", all_tables, draw_curves)
+IMAGES = ("Single images: SFT and GRPO on the miniature", "medreasoner.md", image_tables, draw_image_curves)
 
 
 def status(queue: RunQueue) -> str:
@@ -50,12 +54,14 @@ def status(queue: RunQueue) -> str:
 def write_tables(queue: RunQueue, bootstrap: ClusterBootstrap, name: str, docs: Path | None) -> str:
     """The tables; with a folder of documents also `tables/<name>.md` and the picture of the curves there."""
     results = {run.name: result for run in queue.runs if (result := queue.result(run)) is not None}
-    text = all_tables(results, bootstrap, [run.name for run in queue.runs])
+    title, page, tables, curves = IMAGES if name == "umrg" else VOLUMES
+    text = tables(results, bootstrap, [run.name for run in queue.runs])
     if docs is not None:
         for folder in ("tables", "images"):
             (docs / folder).mkdir(parents=True, exist_ok=True)
-        (docs / "tables" / f"{name}.md").write_text(HEAD.format(name=name) + text, encoding="utf-8")
-        draw_curves(results).savefig(docs / "images" / f"{name}_curves.png", dpi=90)
+        head = HEAD.format(title=title, page=page, name=name)
+        (docs / "tables" / f"{name}.md").write_text(head + text, encoding="utf-8")
+        curves(results).savefig(docs / "images" / f"{name}_curves.png", dpi=90)
     return text
 
 

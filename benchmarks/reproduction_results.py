@@ -17,6 +17,9 @@ SCORES = ("DSC", "IoU", "R_a", "box_iou", "format_ok")
 BOUNDS = tuple(f"{bound}_{score}" for bound in ("oracle_anchor", "prior") for score in ("DSC", "IoU"))
 """The same of the bounds, where the evaluation has them."""
 
+MARKS = ("marks_iou", "point_dice", "answer_box_DSC")
+"""The same of single images, whose rows also name the modality."""
+
 _CURVES = r"train_loss|loss|reward/.*|groups/zero_std_fraction|policy/entropy|format_rate|R_a|box_iou|absent_accuracy"
 _POINTS = 50
 
@@ -41,11 +44,13 @@ def evaluation_result(folder: Path) -> dict[str, Any]:
     """Sums over the queries of each volume of an evaluation: enough for means, and for paired bootstrap over volumes.
 
     `columns` names what the `rows` hold: volume, subset, how many queries with a target that is there, the sums of
-    their scores, how many with an absent one, and of these how many got a mask all the same.
+    their scores, how many with an absent one, and of these how many got a mask all the same; of single images also
+    `modality`.
     """
     with (folder / "per_query.csv").open(encoding="utf-8", newline="") as file:
         queries = list(csv.DictReader(file))
-    scores = [*SCORES, *(bound for bound in BOUNDS if queries[0][bound])]
+    scores = [*SCORES, *(name for name in (*BOUNDS, *MARKS) if any(query.get(name) for query in queries))]
+    modality = {"modality": "type"} if "marks_iou" in scores else {}
     volumes: dict[str, list[dict[str, str]]] = {}
     for query in queries:
         volumes.setdefault(query["patient"], []).append(query)
@@ -55,8 +60,9 @@ def evaluation_result(folder: Path) -> dict[str, Any]:
         absent = [query for query in asked if query["present"] == "False"]
         sums = [round(sum(_number(query[score]) for query in present), 4) for score in scores]
         masked = sum(_number(query["pred_ml"]) > 0 for query in absent)
-        rows.append([volume, asked[0]["subset"], len(present), *sums, len(absent), masked])
-    return {"columns": ["volume", "subset", "present", *scores, "absent", "masked_absent"], "rows": rows}
+        named = [asked[0][column] for column in modality.values()]
+        rows.append([volume, asked[0]["subset"], len(present), *sums, len(absent), masked, *named])
+    return {"columns": ["volume", "subset", "present", *scores, "absent", "masked_absent", *modality], "rows": rows}
 
 
 def gap_result(folder: Path) -> dict[str, Any]:

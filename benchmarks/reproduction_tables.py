@@ -53,22 +53,23 @@ class Comparison:
     Args:
         results: of evaluations.
         bootstrap: of the intervals.
+        by: the column of the results that a volume's group stands in.
     """
 
-    def __init__(self, results: Results, bootstrap: ClusterBootstrap) -> None:
-        self.results, self.bootstrap = results, bootstrap
+    def __init__(self, results: Results, bootstrap: ClusterBootstrap, by: str = "subset") -> None:
+        self.results, self.bootstrap, self.by = results, bootstrap, by
 
-    def score(self, runs: Sequence[str], name: str, subset: str | None) -> dict[str, Any]:
+    def score(self, runs: Sequence[str], name: str, group: str | None) -> dict[str, Any]:
         """A score of a system: `value`, `low`, `high`, `n` (volumes).
 
         Args:
             runs: one for each seed.
             name: column of the results.
-            subset: None: all.
+            group: None: all.
         """
-        return self._estimate([self._sums(run, name, subset) for run in runs])
+        return self._estimate([self._sums(run, name, group) for run in runs])
 
-    def difference(self, pairs: Sequence[tuple[str, str]], name: str, subset: str | None) -> dict[str, Any]:
+    def difference(self, pairs: Sequence[tuple[str, str]], name: str, group: str | None) -> dict[str, Any]:
         """Second minus first of each pair of runs, one pair for each seed; as `score`.
 
         Raises:
@@ -76,20 +77,20 @@ class Comparison:
         """
         differences = []
         for first, second in pairs:
-            one, other = self._sums(first, name, subset), self._sums(second, name, subset)
+            one, other = self._sums(first, name, group), self._sums(second, name, group)
             if one.keys() != other.keys() or any(one[volume][1] != other[volume][1] for volume in one):
                 raise MismatchError(f"{first} and {second} were not scored on the same queries; evaluate both anew.")
             differences.append({volume: (other[volume][0] - one[volume][0], one[volume][1]) for volume in one})
         return self._estimate(differences)
 
-    def _sums(self, run: str, name: str, subset: str | None) -> dict[str, tuple[float, int]]:
+    def _sums(self, run: str, name: str, group: str | None) -> dict[str, tuple[float, int]]:
         """Sum of a score and number of queries, by volume."""
         result = self.results[run]
         place = {column: number for number, column in enumerate(result["columns"])}
         return {
             row[place["volume"]]: (row[place[name]], row[place["present"]])
             for row in result["rows"]
-            if subset in (None, row[place["subset"]])
+            if group in (None, row[place[self.by]])
         }
 
     def _estimate(self, seeds: Sequence[Mapping[str, tuple[float, int]]]) -> dict[str, Any]:
