@@ -18,7 +18,7 @@ from PIL import ExifTags, Image
 
 from ..images.picture_file import is_picture, read_picture
 from ..volume.dicom_headers import is_ct, is_dicom
-from ..volume.dicom_series import CTSeries, find_series, series_image
+from ..volume.dicom_series import DicomSeries, find_series, series_image
 from ..volume.geometry import SliceGeometry, restore_map
 from ..volume.io import is_single_image, read_volume
 from ..volume.windows import FULL_RANGE
@@ -54,7 +54,7 @@ class AnsweredCase:
     target: str | None = None
 
     @cached_property
-    def series(self) -> CTSeries | None:
+    def series(self) -> DicomSeries | None:
         """The volume's DICOM series, None where it is something else."""
         path = self.record["image"]
         return find_series(path, in_hu=False) if is_dicom(path) and is_ct(path) else None

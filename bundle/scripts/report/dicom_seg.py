@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from monai.utils import optional_import
 
-from ..volume.dicom_series import CTSeries
+from ..volume.dicom_series import DicomSeries
 
 if TYPE_CHECKING:
     from highdicom.seg import Segmentation
@@ -27,7 +27,7 @@ _MAY_BE_EMPTY = (
 )
 
 
-def dicom_seg(series: CTSeries, mask: np.ndarray, target: str, query: str) -> Segmentation:
+def dicom_seg(series: DicomSeries, mask: np.ndarray, target: str, query: str) -> Segmentation:
     """The SEG of a mask.
 
     Frames without a marked pixel are left out; a mask that marks nothing keeps all of them, for a SEG without frames
@@ -102,7 +102,7 @@ def _printable(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in text)
 
 
-def _sources(series: CTSeries) -> list[Dataset]:
+def _sources(series: DicomSeries) -> list[Dataset]:
     """The headers of the images, in the order of the slices."""
     sources = [pydicom.dcmread(path, stop_before_pixels=True) for path in series.files]
     if len(sources) not in (1, len(series.planes)):
@@ -117,7 +117,7 @@ def _sources(series: CTSeries) -> list[Dataset]:
     return sources
 
 
-def _frames(series: CTSeries, mask: np.ndarray) -> np.ndarray:
+def _frames(series: DicomSeries, mask: np.ndarray) -> np.ndarray:
     """uint8 [frames, rows, columns], in the order of the slices, or of the frames of a multi-frame image."""
     rows, columns = series.planes[0].shape
     if mask.shape != (columns, rows, len(series.planes)):

@@ -13,19 +13,13 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
-from monai.utils import optional_import
 
-from .dicom_headers import frame_value, series_headers
+from .dicom_headers import series_headers
+from .dicom_plane import Plane, planes_of
 from .failures import VolumeError
-
-if TYPE_CHECKING:
-    from pydicom.dataset import FileDataset
-
-pydicom, _ = optional_import("pydicom")
 
 _logger = logging.getLogger(__name__)
 
@@ -36,32 +30,10 @@ _SAME_PLACE_MM = 0.01
 _ALLOWED_SHIFT = 0.1
 # Cosines, and pixel spacing relative to itself, are equal up to this: 0.04 mm over a slice of 400 mm.
 _SAME_NUMBER = 1e-4
-_NOT_ORTHONORMAL = 1e-3
-# What may stand under RescaleType where the values are HU; US is "unspecified".
-_HU_TYPES = ("", "HU", "US")
-
-
-class Plane(NamedTuple):
-    """A slice, by the header of its file: `frame` is 0-based in the file, `shape` (rows, columns)."""
-
-    path: str
-    frame: int
-    shape: tuple[int, int]
-    position_mm: np.ndarray
-    """Centre of the first pixel, LPS."""
-    cosines: np.ndarray
-    """[2, 3]: along which the columns advance (along a row), then the rows; LPS."""
-    spacing_mm: tuple[float, float]
-    """Between columns, between rows."""
-    thickness_mm: float
-    """0: not told."""
-    slope: float
-    intercept: float
-    frame_of_reference: str
 
 
 @dataclass(frozen=True, eq=False)
-class CTSeries:
+class DicomSeries:
     """A series whose slices make a volume.
 
     Args:
@@ -87,7 +59,7 @@ class CTSeries:
         return columns, rows, len(self.planes)
 
     def voxels(self) -> np.ndarray:
-        """float32 [X, Y, Z]: columns, rows, slices; HU. See `read_planes`."""
+        """float32 [X, Y, Z]: columns, rows, slices; HU, or the scanner's values of MR and PET. See `read_planes`."""
         return self.read_planes(2, np.arange(len(self.planes)))
 
     def read_planes(self, axis: int, index: np.ndarray) -> np.ndarray:
@@ -98,7 +70,7 @@ class CTSeries:
             index: of the planes along it, increasing.
 
         Returns:
-            float32 [X, Y, Z], HU, with the planes of `index` alone along `axis`.
+            float32 [X, Y, Z], values as of `voxels`, with the planes of `index` alone along `axis`.
 
         Raises:
             VolumeError: `truncated_file` or `cannot_decode`.
@@ -110,16 +82,16 @@ class CTSeries:
         path, frames = "", np.empty(0)
         for number, plane in enumerate(self.planes):
             if plane.path != path:
-                path, frames = plane.path, _frames(plane)
-            hu = frames[plane.frame] * np.float64(plane.slope) + plane.intercept
+                path, frames = plane.path, plane.frames()
+            values = plane.scaled(frames)
             if axis != 2:
-                volume[number] = hu.take(index, axis=1 - axis)
+                volume[number] = values.take(index, axis=1 - axis)
             elif number in places:
-                volume[places[number]] = hu
+                volume[places[number]] = values
         return volume.transpose(2, 1, 0)
 
 
-def find_series(path: str | os.PathLike, *, in_hu: bool = True) -> CTSeries:
+def find_series(path: str | os.PathLike, *, in_hu: bool = True) -> DicomSeries:
     """The series that a path names, see `dicom_headers.series_headers`, with its slices checked and in order.
 
     Args:
@@ -132,18 +104,18 @@ def find_series(path: str | os.PathLike, *, in_hu: bool = True) -> CTSeries:
         ImportError: pydicom is not installed.
     """
     path = os.fspath(path)
-    planes = [plane for header in series_headers(path, in_hu=in_hu) for plane in _planes(header, in_hu)]
+    planes = [plane for header in series_headers(path, in_hu=in_hu) for plane in planes_of(header, in_hu)]
     _check_alike(path, planes)
     normal = np.cross(*planes[0].cosines)
     planes.sort(key=lambda plane: float(plane.position_mm @ normal))
     planes = _without_copies(path, planes, normal)
     affine = _affine(path, planes, normal)
     _check_places(path, planes, affine)
-    return CTSeries(path, tuple(planes), _LPS_TO_RAS @ affine)
+    return DicomSeries(path, tuple(planes), _LPS_TO_RAS @ affine)
 
 
-def series_image(series: CTSeries) -> nib.Nifti1Image:
-    """The series as a NIfTI image, float32 HU: sform, and the qform where it can say the same (no tilted gantry)."""
+def series_image(series: DicomSeries) -> nib.Nifti1Image:
+    """The series as a NIfTI image, float32: sform, and the qform where it can say the same (no tilted gantry)."""
     image = nib.Nifti1Image(series.voxels(), series.affine)
     image.header.set_xyzt_units("mm")
     image.set_sform(series.affine, code="scanner")
@@ -151,89 +123,6 @@ def series_image(series: CTSeries) -> nib.Nifti1Image:
     if not np.allclose(image.get_qform(), series.affine, atol=1e-3):
         image.header["qform_code"] = 0
     return image
-
-
-def _planes(header: FileDataset, in_hu: bool) -> list[Plane]:
-    """The slices of a file."""
-    path = header.filename
-    try:
-        if header.SamplesPerPixel != 1 or header.PhotometricInterpretation not in ("MONOCHROME1", "MONOCHROME2"):
-            raise VolumeError(
-                "several_channels",
-                f"{path!r} is {header.PhotometricInterpretation} with {header.SamplesPerPixel} samples a pixel; a "
-                "series has one grey value a pixel: move the file out of the folder",
-            )
-        planes = [_plane(header, frame, in_hu) for frame in range(int(header.get("NumberOfFrames") or 1))]
-    except VolumeError:
-        raise
-    except Exception as error:  # missing, or not what the standard says: pydicom, int and float say it in many ways
-        raise VolumeError(
-            "bad_header",
-            f"{path!r} has a header that is damaged or lacks something ({type(error).__name__}: {error}); copy it "
-            "again, or move it out of the folder",
-        ) from error
-    for plane in planes:
-        _check_plane(plane)
-    return planes
-
-
-def _plane(header: FileDataset, frame: int, in_hu: bool) -> Plane:
-    unscaled = {} if in_hu else {"RescaleSlope": 1.0, "RescaleIntercept": 0.0}
-
-    def needed(keyword: str) -> Any:
-        value = frame_value(header, frame, keyword)
-        if value is None or value == "":
-            if keyword in unscaled:
-                return unscaled[keyword]
-            remedy = "; without it the values are not HU" if keyword.startswith("Rescale") else ""
-            raise VolumeError(
-                "not_hu" if keyword.startswith("Rescale") else "bad_header",
-                f"{header.filename!r} has no {keyword}{remedy}: export the series again",
-            )
-        return value
-
-    kind = str(frame_value(header, frame, "RescaleType") or "").strip().upper()
-    if in_hu and kind not in _HU_TYPES:
-        raise VolumeError(
-            "not_hu", f"{header.filename!r} holds values of the type {kind!r} (RescaleType), not HU; name a CT in HU"
-        )
-    between_rows, between_columns = (float(mm) for mm in needed("PixelSpacing"))
-    return Plane(
-        path=header.filename,
-        frame=frame,
-        shape=(int(header.Rows), int(header.Columns)),
-        position_mm=np.array(needed("ImagePositionPatient"), dtype=np.float64).reshape(3),
-        cosines=np.array(needed("ImageOrientationPatient"), dtype=np.float64).reshape(2, 3),
-        spacing_mm=(between_columns, between_rows),
-        thickness_mm=float(frame_value(header, frame, "SliceThickness") or 0),
-        slope=float(needed("RescaleSlope")),
-        intercept=float(needed("RescaleIntercept")),
-        frame_of_reference=str(header.get("FrameOfReferenceUID") or ""),
-    )
-
-
-def _check_plane(plane: Plane) -> None:
-    """What a slice says of itself is possible."""
-    if not (np.isfinite(plane.spacing_mm).all() and min(plane.spacing_mm) > 0):
-        raise VolumeError(
-            "bad_spacing",
-            f"{plane.path!r} has PixelSpacing {plane.spacing_mm} mm (columns, rows); both must be positive: export the "
-            "series again",
-        )
-    off = np.abs(plane.cosines @ plane.cosines.T - np.eye(2)).max()
-    if not (off < _NOT_ORTHONORMAL and np.isfinite(plane.position_mm).all()):
-        raise VolumeError(
-            "bad_header",
-            f"{plane.path!r} has ImageOrientationPatient {plane.cosines.ravel().tolist()} at ImagePositionPatient "
-            f"{plane.position_mm.tolist()}; two unit vectors at a right angle and a finite place are needed: export "
-            "the series again",
-        )
-    if not (np.isfinite([plane.slope, plane.intercept]).all() and plane.slope):
-        raise VolumeError(
-            "not_hu",
-            f"{plane.path!r} has RescaleSlope {plane.slope} and RescaleIntercept {plane.intercept}; finite numbers and "
-            "a slope that is not 0 are needed: export the series again",
-        )
 
 
 def _check_alike(path: str, planes: Sequence[Plane]) -> None:
@@ -275,9 +164,8 @@ def _without_copies(path: str, planes: Sequence[Plane], normal: np.ndarray) -> l
         if (plane.position_mm - last.position_mm) @ normal > _SAME_PLACE_MM:
             kept.append(plane)
             continue
-        if not np.allclose(plane.position_mm, last.position_mm, rtol=0, atol=_SAME_PLACE_MM) or not np.array_equal(
-            *(_frames(one)[one.frame] * np.float64(one.slope) + one.intercept for one in (last, plane))
-        ):
+        is_same_place = np.allclose(plane.position_mm, last.position_mm, rtol=0, atol=_SAME_PLACE_MM)
+        if not is_same_place or not np.array_equal(last.values(), plane.values()):
             raise VolumeError(
                 "duplicate_slices",
                 f"the series of {path} has two different slices at one place: {last.path!r} and {plane.path!r}; if it "
@@ -339,30 +227,3 @@ def _check_places(path: str, planes: Sequence[Plane], affine: np.ndarray) -> Non
         f"voxels, at most {_ALLOWED_SHIFT:g} is legal, and distances go from {gaps.min():.4g} to {gaps.max():.4g} mm "
         f"(the largest {pair}); put slices of one distance into a folder of their own, or resample the series",
     )
-
-
-def _frames(plane: Plane) -> np.ndarray:
-    """The stored values of a slice's file: [frames, rows, columns]."""
-    compressed = False
-    try:
-        image = pydicom.dcmread(plane.path)
-        compressed = image.file_meta.TransferSyntaxUID.is_compressed
-        frames = image.pixel_array
-    except Exception as error:  # each decoder fails in its own way
-        if compressed:
-            raise VolumeError(
-                "cannot_decode",
-                f"{plane.path!r} is compressed ({image.file_meta.TransferSyntaxUID.name}) and cannot be decoded, for "
-                "want of a decoder or because it is damaged; `python -m pip install pylibjpeg[all]`, or decompress "
-                f"the series (gdcmconv --raw) [{type(error).__name__}: {error}]",
-            ) from error
-        raise VolumeError(
-            "truncated_file",
-            f"{plane.path!r} ends early or is damaged ({type(error).__name__}: {error}); copy it again",
-        ) from error
-    frames = frames.reshape(-1, *frames.shape[-2:])
-    if frames.shape[1:] != plane.shape or len(frames) <= plane.frame:
-        raise VolumeError(
-            "truncated_file", f"{plane.path!r} holds pixels {frames.shape}, not those of its header; copy it again"
-        )
-    return frames
