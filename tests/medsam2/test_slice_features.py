@@ -3,23 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.slice_features import SliceFeatures, preprocess
 from medvol_r1.propagation import SlicePropagator
 from PIL import Image
 
 SIZE = (40, 56)  # H, W of the small volumes
 BOXES = [[5, 6, 30, 28], [20.5, 10, 50, 39], [0, 0, 56, 40]]
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return build_tiny_medsam2(image_size=64, seed=3).eval()
-
-
-@pytest.fixture(scope="module")
-def slices():
-    return np.random.default_rng(0).random((7, *SIZE), dtype=np.float32)
 
 
 def test_preprocess_is_the_official_route(slices):

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medvol_r1.demo_models.tiny_medsam2 import build_tiny_medsam2
 from medvol_r1.medsam2.steps import Decoded, ImageFeatures
 from medvol_r1.medsam2.zoom import Crop, crop_around, in_crops, whole_slice
 from medvol_r1.propagation import SlicePropagator
@@ -95,16 +94,6 @@ def test_pixels_index_rows_then_columns():
 
 
 # The driver with zoom ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return build_tiny_medsam2(image_size=64, seed=3).eval()
-
-
-@pytest.fixture(scope="module")
-def slices():
-    return np.random.default_rng(0).random((5, 40, 56), dtype=np.float32)
 
 
 BOXES = [[5, 6, 17, 16], [30.5, 10, 50, 29], [2, 30, 12, 39]]
@@ -203,7 +192,7 @@ def test_batches_do_not_change_the_result_of_a_zoom(tiny, slices):
 
 def test_no_boxes_one_slice_two_hundred_boxes_with_zoom(tiny, slices):
     propagator = SlicePropagator(tiny, zoom_margin=0.5)
-    assert propagator.logits(slices, 2, []).shape == (0, 5, 40, 56)
+    assert propagator.logits(slices, 2, []).shape == (0, 7, 40, 56)
     assert not propagator.mask(slices, 2, []).any()
     assert propagator.logits(slices[:1], 0, BOXES).shape == (3, 1, 40, 56)
     mask = propagator.mask(slices[:2], 0, np.tile(np.array(BOXES), (67, 1))[:200])
@@ -225,7 +214,7 @@ def test_a_box_reaching_outside_is_clipped_before_its_crop(tiny, slices):
         (1, [[56, 5, 60, 9]], None, "box 0 is .*, outside the slice of 56 columns and 40 rows"),
         (1, [[5, 5, 5, 20]], None, "box 0 is .*; it needs x1 < x2 and y1 < y2"),
         (1, [[0, 0, float("inf"), 4]], None, "its corners must be finite"),
-        (5, BOXES, None, r"key_index is 5, outside 0\.\.4 of the 5 slices"),
+        (7, BOXES, None, r"key_index is 7, outside 0\.\.6 of the 7 slices"),
         (-1, [], None, r"key_index is -1, outside 0\.\.4 of the 5 slices"),
         (1, BOXES, -1, "window is -1"),
     ],
