@@ -215,7 +215,7 @@ def test_a_box_reaching_outside_is_clipped_before_its_crop(tiny, slices):
         (1, [[5, 5, 5, 20]], None, "box 0 is .*; it needs x1 < x2 and y1 < y2"),
         (1, [[0, 0, float("inf"), 4]], None, "its corners must be finite"),
         (7, BOXES, None, r"key_index is 7, outside 0\.\.6 of the 7 slices"),
-        (-1, [], None, r"key_index is -1, outside 0\.\.4 of the 5 slices"),
+        (-1, [], None, r"key_index is -1, outside 0\.\.6 of the 7 slices"),
         (1, BOXES, -1, "window is -1"),
     ],
 )
