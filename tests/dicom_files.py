@@ -149,3 +149,11 @@ def _item(image, *keywords):
     for keyword in keywords:
         setattr(item, keyword, image[keyword].value)
     return item
+
+
+def failure_with_a_slice(folder, **changes):
+    """As `dicom_failure`, of a series of six slices whose fourth has other attributes."""
+    images = write_series(folder)
+    image = slice_dataset(ct_values(), affine_of(), 3, images[0].SeriesInstanceUID, **changes)
+    image.save_as(folder / file_of(3), enforce_file_format=True)
+    return dicom_failure(folder)

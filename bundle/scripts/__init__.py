@@ -22,6 +22,7 @@ One flow, one direction of imports: each line may import those above it, never t
     volume.failures                       why a volume cannot be used
     volume.grid                           where the voxels of a file lie, whether a label lies on its image
     volume.dicom_headers                  which series a path names
+    volume.dicom_plane                    where a slice lies, by its header; its values
     volume.dicom_series                   its slices in order, checked; their voxels
     volume.voxel_values                   whether values can be HU, whether they are labels
     volume.windows                        HU, or values of another modality, to grey values

@@ -21,6 +21,16 @@ BOXES = [[5, 6, 30, 28], [20.5, 10, 50, 39], [0, 0, 56, 40]]
 POINTS = [[[12, 11], [20.5, 20]], [], [[40, 30]]]
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    return build_tiny_medsam2(image_size=64, seed=3).eval()
+
+
+@pytest.fixture(scope="module")
+def slices():
+    return np.random.default_rng(0).random((7, *SIZE), dtype=np.float32)
+
+
 def test_golden_logits_of_the_official_code(official_checkpoint):
     golden = np.load(GOLDEN / "propagation_case_a.npz")
     propagator = SlicePropagator(load_medsam2(official_checkpoint))
