@@ -10,7 +10,11 @@ from medvol_r1.evaluation.bootstrap import ClusterBootstrap
 from medvol_r1.evaluation.tables import interval, table
 from reproduction_tables import NOT_RUN, Comparison, Results
 
-_TESTS = {"test": "First attempt", "fresh": "Second attempt, other images"}
+_TESTS = {
+    "test": "First attempt",
+    "fresh": "Second attempt, other images",
+    "seen": "Second attempt, images of the training",
+}
 _SYSTEMS = {
     "cold": "cold start",
     "sft": "SFT continued, the model that is shipped",
