@@ -182,7 +182,7 @@ def test_short_curves_are_kept_whole():
     assert thinned(np.array([[1.0, 2.0], [2.0, np.nan], [3.0, 4.0]])) == [[1.0, 2.0], [3.0, 4.0]]
 
 
-@pytest.mark.parametrize("name", ["reproduction", "claim"])
+@pytest.mark.parametrize("name", ["reproduction", "claim", "umrg"])
 def test_the_kept_results_still_belong_to_the_plan_and_make_the_kept_tables(name, tmp_path):
     docs = ROOT / "bundle" / "docs"
     plan, results = ROOT / "benchmarks" / f"{name}.json", docs / "results" / name
