@@ -17,11 +17,11 @@ _TESTS = {
 }
 _SYSTEMS = {
     "cold": "cold start",
-    "sft": "SFT continued, the model that is shipped",
+    "sft": "SFT continued, 150 steps",
     "sft_longer": "SFT continued, 450 steps",
     "sft_equal": "SFT continued, as long as GRPO",
     "grpo": "GRPO",
-    "grpo_long": "GRPO, longer",
+    "grpo_long": "GRPO, longer: the model that is shipped",
 }
 _MEASURES = {
     "marks_iou": "box IoU",
