@@ -48,7 +48,8 @@ def test_scores_differences_and_groups_stand_in_tables(results):
     )
     # Each image gains .25.
     zero = "0.000 [0.000, 0.000]"
-    assert f"| GRPO, longer: the model that is shipped - cold start | {points} | {zero} | {points} | {points} | {zero} |" in text
+    cells = f"| {points} | {zero} | {points} | {points} | {zero} |"
+    assert f"| GRPO, longer: the model that is shipped - cold start {cells}" in text
     assert "| `PET` | 1 | 0.750 | 1.000 |" in text and "| `abdominal organ` | 2 | 0.500 [" in text
     assert "| SFT continued, as long as GRPO | - | not run yet |" in text
 

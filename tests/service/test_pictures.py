@@ -23,6 +23,14 @@ def test_planes_lie_as_a_radiologist_sees_them():
     assert cut(VOLUME, "sagittal", 2)[[0, 0, -1], [0, -1, 0]].tolist() == [204, 234, 200]
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("plane", PLANES)
+def test_to_cut_copies_nothing(plane, order):
+    """A volume of NIfTI is in Fortran order, of which NumPy's `take` copies the whole for each slice."""
+    volume = np.asarray(VOLUME, order=order)
+    assert np.shares_memory(cut(volume, plane, 1), volume)
+
+
 def test_a_window_makes_grey_values():
     # 10 * y + 2 on the axial slice 2 at x = 0: 2, 12, 22, 32; from 2 to 22 black to white.
     assert pixels(slice_png(VOLUME, "axial", 2, 2, 22))[:, 0].tolist() == [0, 128, 255, 255]

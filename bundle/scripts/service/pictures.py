@@ -35,7 +35,7 @@ def cut(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
     axis = 2 - PLANES.index(plane)
     if not 0 <= index < volume.shape[axis]:
         raise ServiceError("unknown_slice", f"{plane} slice {index} is outside 0..{volume.shape[axis] - 1}.")
-    picture = volume.take(index, axis).T
+    picture = np.moveaxis(volume, axis, 0)[index].T  # take() would copy the whole of a volume in Fortran order
     return picture if plane == "axial" else picture[::-1]
 
 
