@@ -1,5 +1,7 @@
 """DICOM series of CT for tests: written slice by slice from a volume and its affine, as a scanner would."""
 
+import re
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -151,9 +153,19 @@ def _item(image, *keywords):
     return item
 
 
-def failure_with_a_slice(folder, **changes):
-    """As `dicom_failure`, of a series of six slices whose fourth has other attributes."""
+def check_a_slice_is_refused(folder, changes, reason, message):
+    """That a series of six slices, whose fourth has other attributes, is refused with words that name the slice.
+
+    Args:
+        folder: is written to.
+        changes: the attributes.
+        reason: of the failure.
+        message: a pattern in its words.
+    """
     images = write_series(folder)
     image = slice_dataset(ct_values(), affine_of(), 3, images[0].SeriesInstanceUID, **changes)
     image.save_as(folder / file_of(3), enforce_file_format=True)
-    return dicom_failure(folder)
+    found, told = dicom_failure(folder)
+    assert found == reason
+    assert file_of(3) in told
+    assert re.search(message, told), told
